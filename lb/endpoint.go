@@ -1,0 +1,103 @@
+package lb
+
+import (
+	"net/netip"
+	"sync/atomic"
+)
+
+// Health is what the control plane says of an endpoint.
+type Health uint8
+
+// The states of health. Unknown endpoints are used like healthy ones.
+const (
+	Unknown Health = iota
+	Healthy
+	Unhealthy
+	// Draining endpoints get no new work; what they have goes on.
+	Draining
+	// Degraded endpoints are used when the healthy ones do not suffice.
+	Degraded
+)
+
+// String returns the name in the form that Envoy's admin pages print.
+func (h Health) String() string {
+	switch h {
+	case Healthy:
+		return "healthy"
+	case Unhealthy:
+		return "unhealthy"
+	case Draining:
+		return "draining"
+	case Degraded:
+		return "degraded"
+	default:
+		return "unknown"
+	}
+}
+
+// EndpointSpec is one endpoint as an update describes it. It is immutable once it
+// was given to NewSet.
+type EndpointSpec struct {
+	Addr     netip.AddrPort
+	Hostname string
+	// Weight is relative to the other endpoints of its locality; 0 means 1.
+	Weight uint32
+	Health Health
+	// Priority 0 is used first.
+	Priority uint32
+	// Locality is an opaque key; LocalityWeight is used only where the policy is
+	// locality weighted, and 0 excludes the locality there.
+	Locality       string
+	LocalityWeight uint32
+	// Match is the metadata that chooses the transport socket.
+	Match map[string]string
+	// Workload names the workload behind the address, for telemetry.
+	Workload string
+}
+
+func (s *EndpointSpec) weight() uint32 { return max(s.Weight, 1) }
+
+// Endpoint is one address of a cluster with its counters. It keeps its identity as
+// long as updates name its address.
+type Endpoint struct {
+	addr netip.AddrPort // immutable
+
+	spec       atomic.Pointer[EndpointSpec] // written by the builder of sets
+	attachment atomic.Value
+	active     atomic.Int64
+}
+
+// NewEndpoint makes an endpoint that belongs to no set, for clusters that make
+// their endpoints on demand.
+func NewEndpoint(spec *EndpointSpec) *Endpoint {
+	e := &Endpoint{addr: spec.Addr}
+	e.spec.Store(spec)
+	return e
+}
+
+// Addr is the endpoint's address.
+func (e *Endpoint) Addr() netip.AddrPort { return e.addr }
+
+// Spec is the latest description of the endpoint.
+func (e *Endpoint) Spec() *EndpointSpec { return e.spec.Load() }
+
+// Active is the number of requests (HTTP) and connections (TCP) in progress.
+func (e *Endpoint) Active() int64 { return e.active.Load() }
+
+// Acquire counts one request or connection; Release ends it.
+func (e *Endpoint) Acquire() { e.active.Add(1) }
+
+// Release ends what Acquire began.
+func (e *Endpoint) Release() { e.active.Add(-1) }
+
+// Attachment returns what was attached to the endpoint, or nil.
+func (e *Endpoint) Attachment() any { return e.attachment.Load() }
+
+// Attach hangs v on the endpoint if nothing is attached yet, and returns what is
+// attached now. All attachments must have one concrete type.
+func (e *Endpoint) Attach(v any) any {
+	if e.attachment.CompareAndSwap(nil, v) {
+		return v
+	}
+	return e.attachment.Load()
+}

@@ -1,0 +1,129 @@
+package lb
+
+import (
+	"errors"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+)
+
+// ErrNoEndpoint means that the set has no endpoint that may be used.
+var ErrNoEndpoint = errors.New("no healthy upstream")
+
+// Hint is what a pick may take into account. The zero value is a plain pick.
+type Hint struct {
+	// Random is the stream's own random number, for policies that hash. The
+	// others draw afresh at each pick, so that a retry may land elsewhere.
+	Random uint64
+	// OrigDst is where the downstream wanted to go, for clusters that follow it.
+	OrigDst netip.AddrPort
+	// Tried lists endpoints to avoid. A pick that hits one is repeated until
+	// MaxPicks picks were made; the last stands even if it was tried.
+	Tried []*Endpoint
+	// MaxPicks bounds the picks; less than 1 means 1.
+	MaxPicks int
+
+	// Panicked is set by Pick when the endpoint came from a priority in panic.
+	Panicked bool
+}
+
+// Pick chooses an endpoint, or returns ErrNoEndpoint.
+func (s *Set) Pick(h *Hint) (*Endpoint, error) {
+	h.Panicked = false
+	for picks := max(h.MaxPicks, 1); ; picks-- {
+		e, panicked := s.pick()
+		if e == nil {
+			return nil, ErrNoEndpoint
+		}
+		if picks == 1 || !slices.Contains(h.Tried, e) {
+			h.Panicked = panicked
+			return e, nil
+		}
+	}
+}
+
+func (s *Set) pick() (e *Endpoint, panicked bool) {
+	sh := s.share()
+	if sh == nil {
+		return nil, false
+	}
+	g := sh.group()
+	if g == nil {
+		return nil, false
+	}
+	return g.pick(&s.policy), sh.panicked
+}
+
+// share draws among the priorities by their loads.
+func (s *Set) share() *share {
+	switch len(s.shares) {
+	case 0:
+		return nil
+	case 1:
+		return &s.shares[0]
+	}
+	drawn := below(rand.Uint32(), 100) + 1
+	for i := range s.shares {
+		if drawn <= s.shares[i].upTo {
+			return &s.shares[i]
+		}
+	}
+	return nil // the loads add up to 100
+}
+
+// group draws among the localities by their effective weights. Envoy schedules
+// them instead; the proportions are the same and a draw needs no shared state.
+func (sh *share) group() *group {
+	switch len(sh.groups) {
+	case 0:
+		return nil
+	case 1:
+		return &sh.groups[0]
+	}
+	drawn := rand.Float64() * sh.groups[len(sh.groups)-1].upTo
+	for i := range sh.groups {
+		if drawn < sh.groups[i].upTo {
+			return &sh.groups[i]
+		}
+	}
+	return &sh.groups[len(sh.groups)-1]
+}
+
+func (g *group) pick(p *Policy) *Endpoint {
+	n := uint32(len(g.endpoints)) //nolint:gosec // a set never holds 2^32 endpoints
+	if n == 1 {
+		return g.endpoints[0]
+	}
+	switch {
+	case p.Kind == RoundRobin && g.edf == nil:
+		return g.endpoints[(g.next.Add(1)-1)%uint64(n)]
+	case g.edf != nil:
+		return g.edf.pick()
+	case p.Kind == LeastRequest:
+		return g.leastOf(p.ChoiceCount, n)
+	default:
+		return g.endpoints[below(rand.Uint32(), n)]
+	}
+}
+
+// leastOf draws endpoints with replacement and returns the one with the fewest
+// active requests; the first drawn wins a tie.
+func (g *group) leastOf(choices int, n uint32) *Endpoint {
+	r := rand.Uint64()
+	best := g.endpoints[below(uint32(r), n)] //nolint:gosec // the lower half is meant
+	least := best.Active()
+	for range choices - 1 {
+		r >>= 32
+		e := g.endpoints[below(uint32(r), n)] //nolint:gosec // one half is meant
+		if active := e.Active(); active < least {
+			best, least = e, active
+		}
+		if choices > 2 {
+			r = rand.Uint64() << 32
+		}
+	}
+	return best
+}
+
+// below maps a random 32-bit number to [0, n) by its upper bits.
+func below(r, n uint32) uint32 { return uint32(uint64(r) * uint64(n) >> 32) } //nolint:gosec // less than n

@@ -1,0 +1,255 @@
+package lb
+
+import (
+	"cmp"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"sync/atomic"
+)
+
+// Set is the endpoints of a cluster as of one update, ready to pick from.
+type Set struct {
+	// immutable
+	endpoints []*Endpoint
+	policy    Policy
+	levels    []level
+	shares    []share
+	starts    map[start]*atomic.Uint64
+}
+
+// share is one priority's part of the traffic, by its healthy or its degraded
+// endpoints.
+type share struct {
+	upTo     uint32 // cumulative percentage
+	panicked bool
+	groups   []group // one, or one for each locality
+}
+
+// group is a list of endpoints of equal standing.
+type group struct {
+	upTo      float64 // cumulative effective weight of the localities
+	endpoints []*Endpoint
+	edf       *edf           // where weights differ and the policy looks at them
+	next      *atomic.Uint64 // round robin's place, handed on from set to set
+}
+
+// start names a round robin's place across sets.
+type start struct {
+	priority uint32
+	standing standing
+	locality string
+}
+
+// standing is the kind of list that a group was made from.
+type standing uint8
+
+const (
+	usable standing = iota
+	reserve
+	everyone
+)
+
+// NewSet builds a set from specs, which it keeps. Endpoints of prev whose address is
+// still named go on with their counters and see their new spec at once, so a set
+// that was built should be published. Of several specs with one address the first
+// counts. The sets of a cluster must be built one after another.
+func NewSet(prev *Set, specs []EndpointSpec, p Policy) *Set {
+	s := &Set{policy: p.withDefaults(), starts: make(map[start]*atomic.Uint64)}
+	s.adopt(prev, specs)
+	byPriority := s.byPriority()
+	for _, members := range byPriority {
+		s.levels = append(s.levels, count(members))
+	}
+	l := weigh(s.levels, &s.policy)
+	var upTo uint32
+	add := func(i int, load uint32, st standing) {
+		if load == 0 {
+			return
+		}
+		upTo += load
+		if l.panicked[i] {
+			st = everyone
+		}
+		s.shares = append(s.shares, share{
+			upTo: upTo, panicked: l.panicked[i], groups: s.groups(prev, byPriority[i], st),
+		})
+	}
+	for i, load := range l.healthy {
+		add(i, load, usable)
+	}
+	for i, load := range l.degraded {
+		add(i, load, reserve)
+	}
+	return s
+}
+
+// Endpoints lists all endpoints, whatever their health. It must not be changed.
+func (s *Set) Endpoints() []*Endpoint { return s.endpoints }
+
+// Len is the number of endpoints.
+func (s *Set) Len() int { return len(s.endpoints) }
+
+// Policy is the policy the set picks by, with defaults filled in.
+func (s *Set) Policy() Policy { return s.policy }
+
+// Standing counts the endpoints by health over all priorities.
+func (s *Set) Standing() (total, healthy, degraded int) {
+	for _, l := range s.levels {
+		total += l.total
+		healthy += l.healthy
+		degraded += l.degraded
+	}
+	return total, healthy, degraded
+}
+
+// adopt fills s.endpoints with one endpoint for each address of specs, those of
+// prev where they exist.
+func (s *Set) adopt(prev *Set, specs []EndpointSpec) {
+	known := make(map[netip.AddrPort]*Endpoint, len(specs))
+	if prev != nil {
+		for _, e := range prev.endpoints {
+			known[e.addr] = e
+		}
+	}
+	s.endpoints = make([]*Endpoint, 0, len(specs))
+	taken := make(map[netip.AddrPort]struct{}, len(specs))
+	for i := range specs {
+		spec := &specs[i]
+		if _, double := taken[spec.Addr]; double {
+			continue
+		}
+		taken[spec.Addr] = struct{}{}
+		e := known[spec.Addr]
+		if e == nil {
+			e = NewEndpoint(spec)
+		} else {
+			e.spec.Store(spec)
+		}
+		s.endpoints = append(s.endpoints, e)
+	}
+}
+
+// byPriority lists the endpoints of each priority in use, most preferred first.
+func (s *Set) byPriority() [][]*Endpoint {
+	if len(s.endpoints) == 0 {
+		return nil
+	}
+	sorted := slices.Clone(s.endpoints)
+	slices.SortStableFunc(sorted, func(a, b *Endpoint) int {
+		return cmp.Compare(a.Spec().Priority, b.Spec().Priority)
+	})
+	var lists [][]*Endpoint
+	begin := 0
+	for i := range sorted {
+		if i+1 == len(sorted) || sorted[i+1].Spec().Priority != sorted[i].Spec().Priority {
+			lists = append(lists, sorted[begin:i+1:i+1])
+			begin = i + 1
+		}
+	}
+	return lists
+}
+
+func count(members []*Endpoint) level {
+	l := level{total: len(members)}
+	for _, e := range members {
+		switch e.Spec().Health {
+		case Healthy, Unknown:
+			l.healthy++
+		case Degraded:
+			l.degraded++
+		case Unhealthy, Draining:
+		}
+	}
+	return l
+}
+
+func (st standing) admits(h Health) bool {
+	switch st {
+	case usable:
+		return h == Healthy || h == Unknown
+	case reserve:
+		return h == Degraded
+	default:
+		return true
+	}
+}
+
+// groups makes the lists to pick from for one priority. In panic localities do not
+// count, as in Envoy.
+func (s *Set) groups(prev *Set, members []*Endpoint, st standing) []group {
+	if !s.policy.LocalityWeighted || st == everyone {
+		return s.appendGroup(nil, prev, members, st, "", 1)
+	}
+	total := make(map[string]int)
+	var order []*EndpointSpec
+	for _, e := range members {
+		spec := e.Spec()
+		if total[spec.Locality] == 0 {
+			order = append(order, spec)
+		}
+		total[spec.Locality]++
+	}
+	var groups []group
+	for _, spec := range order {
+		within := slices.DeleteFunc(slices.Clone(members), func(e *Endpoint) bool {
+			return e.Spec().Locality != spec.Locality
+		})
+		available := 0
+		for _, e := range within {
+			if st.admits(e.Spec().Health) {
+				available++
+			}
+		}
+		part := float64(s.policy.Overprovisioning) / 100 * float64(available) / float64(total[spec.Locality])
+		weight := float64(spec.LocalityWeight) * min(1, part)
+		groups = s.appendGroup(groups, prev, within, st, spec.Locality, weight)
+	}
+	return groups
+}
+
+// appendGroup adds the members that the standing admits, if there are any and their
+// weight is not zero.
+func (s *Set) appendGroup(to []group, prev *Set, members []*Endpoint, st standing, locality string, weight float64) []group {
+	chosen := make([]*Endpoint, 0, len(members))
+	for _, e := range members {
+		if st.admits(e.Spec().Health) {
+			chosen = append(chosen, e)
+		}
+	}
+	if len(chosen) == 0 || weight <= 0 {
+		return to
+	}
+	g := group{upTo: weight, endpoints: chosen}
+	if len(to) > 0 {
+		g.upTo += to[len(to)-1].upTo
+	}
+	switch k := s.policy.Kind; {
+	case (k == RoundRobin || k == LeastRequest) && weightsDiffer(chosen):
+		g.edf = &edf{endpoints: chosen, leastActive: k == LeastRequest}
+	case k == RoundRobin:
+		g.next = s.startAt(prev, start{priority: chosen[0].Spec().Priority, standing: st, locality: locality})
+	}
+	return append(to, g)
+}
+
+// startAt finds where round robin goes on: where prev was, or anywhere.
+func (s *Set) startAt(prev *Set, at start) *atomic.Uint64 {
+	if prev != nil && prev.starts[at] != nil {
+		s.starts[at] = prev.starts[at]
+		return s.starts[at]
+	}
+	n := new(atomic.Uint64)
+	n.Store(uint64(rand.Uint32()))
+	s.starts[at] = n
+	return n
+}
+
+func weightsDiffer(endpoints []*Endpoint) bool {
+	for _, e := range endpoints[1:] {
+		if e.Spec().weight() != endpoints[0].Spec().weight() {
+			return true
+		}
+	}
+	return false
+}
