@@ -113,7 +113,7 @@ func verdictExprs(v *dnat.Verdict) []expr.Any {
 	case dnat.ActionRedirect:
 		return []expr.Any{
 			&expr.Immediate{Register: 1, Data: binary.BigEndian.AppendUint16(nil, v.Port)},
-			&expr.Redir{RegisterProtoMin: 1},
+			&expr.Redir{RegisterProtoMin: 1, RegisterProtoMax: 1, Flags: unix.NF_NAT_RANGE_PROTO_SPECIFIED},
 		}
 	case dnat.ActionZone:
 		return []expr.Any{

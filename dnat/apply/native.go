@@ -300,13 +300,18 @@ func (n *native) equalTable(t *dnat.Table, family dnat.Family, marker string) (b
 	return found == len(want), nil
 }
 
-// equalRule ignores what a counter has counted.
+// equalRule ignores what a counter has counted, and the register of a ct write, which the library does not read back.
 func equalRule(got *nftables.Rule, want *dnat.Rule, family dnat.Family) bool {
 	return slices.EqualFunc(got.Exprs, exprs(want, family), func(g, w expr.Any) bool {
-		if _, counter := w.(*expr.Counter); counter {
-			_, counter = g.(*expr.Counter)
-			return counter
+		switch w := w.(type) {
+		case *expr.Counter:
+			_, same := g.(*expr.Counter)
+			return same
+		case *expr.Ct:
+			read, same := g.(*expr.Ct)
+			return same && read.Key == w.Key
+		default:
+			return reflect.DeepEqual(g, w)
 		}
-		return reflect.DeepEqual(g, w)
 	})
 }

@@ -97,7 +97,7 @@ func lookPath(path, name string) (string, error) {
 			return file, nil
 		}
 	}
-	return "", fmt.Errorf("%s: %w", name, exec.ErrNotFound)
+	return "", fmt.Errorf("%s: %w: %w", name, ErrUnsupported, exec.ErrNotFound)
 }
 
 // toolEnviron moves the lock of iptables-legacy out of the way of a read-only root file system.
