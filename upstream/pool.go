@@ -1,0 +1,247 @@
+package upstream
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+)
+
+// pool holds the HTTP connections of one way that offered the same protocols. The
+// one used last is used next, so that those too many fall idle and end.
+type pool struct {
+	way  *way     // immutable
+	alpn []string // immutable
+
+	mu      sync.Mutex
+	retired bool        // guarded by mu; connections are not used again
+	total   int         // guarded by mu; connections that are open or being opened
+	idle    []*conn     // guarded by mu; the longest idle first
+	waiters []*waiter   // guarded by mu; the longest waiting first
+	timer   *time.Timer // guarded by mu; calls sweep
+	armed   bool        // guarded by mu
+}
+
+// waiter is a request that waits because no more connections are allowed.
+type waiter struct {
+	granted chan grant // of capacity 1: whoever takes the waiter off the list sends
+}
+
+// grant ends a wait: with a connection, with leave to open one, or, when both are
+// missing, with the advice to begin anew.
+type grant struct {
+	conn *conn
+	open bool
+}
+
+// take lends a connection that is idle and alive, or nil.
+func (p *pool) take(spec *Spec) *conn {
+	for {
+		p.mu.Lock()
+		n := len(p.idle)
+		if n == 0 || p.retired {
+			p.mu.Unlock()
+			return nil
+		}
+		cn := p.idle[n-1]
+		p.idle[n-1] = nil
+		p.idle = p.idle[:n-1]
+		p.mu.Unlock()
+		if !cn.expired(spec) && cn.usable() {
+			return cn
+		}
+		cn.close()
+	}
+}
+
+// give takes a connection back: for the next who waits, or to lie idle.
+func (p *pool) give(cn *conn) {
+	now := time.Now()
+	p.mu.Lock()
+	switch {
+	case p.retired || cn.peerClosed.Load():
+		p.mu.Unlock()
+		cn.close()
+	case len(p.waiters) > 0:
+		w := p.popWaiter()
+		p.mu.Unlock()
+		w.granted <- grant{conn: cn}
+	default:
+		cn.idleSince = now
+		p.idle = append(p.idle, cn)
+		if !p.armed {
+			p.arm(now)
+		}
+		p.mu.Unlock()
+	}
+}
+
+// peerClosed hears from the reaper that the upstream has closed a connection. An
+// idle one ends now, one in use when it is given back.
+func (p *pool) peerClosed(cn *conn) {
+	p.mu.Lock()
+	cn.peerClosed.Store(true)
+	at := slices.Index(p.idle, cn)
+	if at >= 0 {
+		p.idle = slices.Delete(p.idle, at, at+1)
+	}
+	p.mu.Unlock()
+	if at >= 0 {
+		cn.close()
+	}
+}
+
+// reserve counts a connection to be opened, or waits until one is free.
+func (p *pool) reserve(ctx context.Context, spec *Spec) (grant, error) {
+	c := p.way.cluster
+	p.mu.Lock()
+	if c.usage.connections.take(spec.Limits.Connections) {
+		p.total++
+		p.mu.Unlock()
+		return grant{open: true}, nil
+	}
+	c.stats.CxOverflow.Add(1)
+	if p.total == 0 { // an endpoint without any connection may have one past the limit
+		c.usage.connections.force()
+		p.total++
+		p.mu.Unlock()
+		return grant{open: true}, nil
+	}
+	if p.retired { // by now the caller's way out of date, or the endpoint gone
+		p.mu.Unlock()
+		return grant{}, overflow()
+	}
+	if len(p.idle) > 0 { // given back since the caller looked
+		p.mu.Unlock()
+		return grant{}, nil
+	}
+	w := &waiter{granted: make(chan grant, 1)}
+	p.waiters = append(p.waiters, w)
+	p.mu.Unlock()
+	return p.wait(ctx, w)
+}
+
+func (p *pool) wait(ctx context.Context, w *waiter) (grant, error) {
+	c := p.way.cluster
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	k := &cancel{stop: stop}
+	if !c.live.add(k) {
+		stop(ErrClosed)
+	}
+	defer c.live.remove(k)
+	select {
+	case g := <-w.granted:
+		return g, nil
+	case <-ctx.Done():
+	}
+	p.mu.Lock()
+	at := slices.Index(p.waiters, w)
+	if at >= 0 {
+		p.waiters = slices.Delete(p.waiters, at, at+1)
+	}
+	p.mu.Unlock()
+	if at < 0 { // granted at the same moment: pass it on
+		switch g := <-w.granted; {
+		case g.conn != nil:
+			p.give(g.conn)
+		case g.open:
+			p.forgo()
+		}
+	}
+	return grant{}, gaveUp(ctx)
+}
+
+// forgo gives a connection's place back; one who waits may open in its stead.
+func (p *pool) forgo() {
+	c := p.way.cluster
+	c.usage.connections.release()
+	p.mu.Lock()
+	p.total--
+	var w *waiter
+	if len(p.waiters) > 0 {
+		var limits Limits
+		if spec := c.spec.Load(); spec != nil {
+			limits = spec.Limits
+		}
+		switch {
+		case c.usage.connections.take(limits.Connections):
+			w = p.popWaiter()
+		case p.total == 0:
+			c.usage.connections.force()
+			w = p.popWaiter()
+		}
+	}
+	if w != nil {
+		p.total++
+	}
+	p.mu.Unlock()
+	if w != nil {
+		w.granted <- grant{open: true}
+	}
+}
+
+func (p *pool) popWaiter() *waiter {
+	w := p.waiters[0]
+	p.waiters = slices.Delete(p.waiters, 0, 1)
+	return w
+}
+
+// retire closes what is idle and sends away who waits.
+func (p *pool) retire() {
+	p.mu.Lock()
+	p.retired = true
+	idle, waiters := p.idle, p.waiters
+	p.idle, p.waiters = nil, nil
+	if p.timer != nil {
+		p.timer.Stop()
+	}
+	p.mu.Unlock()
+	for _, cn := range idle {
+		cn.close()
+	}
+	for _, w := range waiters {
+		w.granted <- grant{}
+	}
+}
+
+// arm sets the timer for the connection that has been idle longest. The caller
+// holds mu and there is an idle connection.
+func (p *pool) arm(now time.Time) {
+	spec := p.way.cluster.spec.Load()
+	if spec == nil || spec.idleTimeout() < 0 {
+		return
+	}
+	in := max(p.idle[0].idleSince.Add(spec.idleTimeout()).Sub(now), time.Millisecond)
+	p.armed = true
+	if p.timer == nil {
+		p.timer = time.AfterFunc(in, p.sweep)
+	} else {
+		p.timer.Reset(in)
+	}
+}
+
+// sweep closes the connections that have been idle for too long.
+func (p *pool) sweep() {
+	spec := p.way.cluster.spec.Load()
+	if spec == nil {
+		return // the pool is about to be retired
+	}
+	now := time.Now()
+	p.mu.Lock()
+	p.armed = false
+	n := 0
+	for n < len(p.idle) && p.idle[n].idleFor(now) >= spec.idleTimeout() && spec.idleTimeout() > 0 {
+		n++
+	}
+	expired := slices.Clone(p.idle[:n])
+	p.idle = slices.Delete(p.idle, 0, n)
+	if len(p.idle) > 0 && !p.retired {
+		p.arm(now)
+	}
+	p.mu.Unlock()
+	for _, cn := range expired {
+		p.way.cluster.stats.CxIdleTimeout.Add(1)
+		cn.close()
+	}
+}

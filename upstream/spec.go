@@ -1,0 +1,195 @@
+package upstream
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/outrigger-mesh/outrigger/flow"
+	"github.com/outrigger-mesh/outrigger/lb"
+)
+
+// Kind is where a cluster's endpoints come from.
+type Kind uint8
+
+// The kinds of cluster.
+const (
+	// EDS clusters get their endpoints by updates of their own.
+	EDS Kind = iota
+	// Static clusters get them with their spec.
+	Static
+	// OriginalDst clusters make them from the address the downstream dialled.
+	OriginalDst
+)
+
+// String returns the name as in Envoy's configuration.
+func (k Kind) String() string {
+	switch k {
+	case EDS:
+		return "EDS"
+	case Static:
+		return "STATIC"
+	default:
+		return "ORIGINAL_DST"
+	}
+}
+
+// Protocol is how the HTTP version towards an upstream is chosen.
+type Protocol uint8
+
+// The choices of protocol.
+const (
+	HTTP1 Protocol = iota
+	HTTP2
+	// AsDownstream follows what the downstream speaks.
+	AsDownstream
+)
+
+// Handshaker runs the client's end of TLS; *mtls.Client is the one in production.
+// An alpn of nil offers what the client is configured with. Two sockets are the same
+// if their Handshakers are equal, so the value must be comparable.
+type Handshaker interface {
+	HandshakeALPN(ctx context.Context, conn net.Conn, alpn []string) (*tls.Conn, flow.TLS, error)
+}
+
+// Socket is a transport socket: plain where TLS is nil.
+type Socket struct {
+	Name string
+	TLS  Handshaker
+}
+
+// SocketMatch is a transport socket for the endpoints whose metadata contains Match.
+type SocketMatch struct {
+	Name  string
+	Match map[string]string
+	TLS   Handshaker
+}
+
+// Limits are the circuit breakers. A limit of 0 is not set: istiod's default, no limit.
+type Limits struct {
+	Connections uint32
+	Pending     uint32
+	Requests    uint32
+	Retries     uint32
+}
+
+// HTTPOptions are the cluster's options for HTTP connections.
+type HTTPOptions struct {
+	Protocol Protocol
+	// IdleTimeout closes a connection that was idle for so long; 0 means an hour,
+	// negative never.
+	IdleTimeout time.Duration
+	// MaxRequestsPerConn closes a connection after so many; 0 means no limit.
+	MaxRequestsPerConn uint32
+	// MaxConnDuration closes a connection that is older when it falls idle; 0 means
+	// no limit.
+	MaxConnDuration time.Duration
+}
+
+// KeepAlive are the TCP keep-alive probes; fields of 0 leave the system's values.
+type KeepAlive struct {
+	Enabled  bool
+	Probes   uint32
+	Time     time.Duration
+	Interval time.Duration
+}
+
+// Service is a service of the mesh that the cluster stands for.
+type Service struct {
+	Host, Name, Namespace string
+}
+
+// Envoy's defaults.
+const (
+	DefaultConnectTimeout  = 5 * time.Second
+	DefaultIdleTimeout     = time.Hour
+	DefaultCleanupInterval = 5 * time.Second
+)
+
+// Spec is a cluster's configuration. It is immutable once published.
+type Spec struct {
+	Name   string
+	Kind   Kind
+	Policy lb.Policy
+
+	// ConnectTimeout bounds TCP and TLS together; 0 means Envoy's 5 s.
+	ConnectTimeout time.Duration
+	// Sockets are tried in order; Default is for endpoints that match none.
+	Sockets []SocketMatch
+	Default Socket
+	// Source are the addresses to dial from, one for each family.
+	Source    []netip.Addr
+	KeepAlive KeepAlive
+
+	Limits Limits
+	HTTP   HTTPOptions
+	// ALPNOverride lets OpenOptions.ALPN replace the socket's own list.
+	ALPNOverride bool
+
+	// CleanupInterval is how long an endpoint made on demand stays unused before
+	// it is dropped; 0 means Envoy's 5 s.
+	CleanupInterval time.Duration
+
+	// Services and Stat are for telemetry.
+	Services []Service
+	Stat     string
+}
+
+// OpenOptions are what a flow wants of its connection.
+type OpenOptions struct {
+	// ALPN replaces the protocols that TLS offers, where the spec allows it and
+	// the list is not nil.
+	ALPN []string
+}
+
+func (s *Spec) connectTimeout() time.Duration {
+	return orDefault(s.ConnectTimeout, DefaultConnectTimeout)
+}
+
+func (s *Spec) idleTimeout() time.Duration { return orDefault(s.HTTP.IdleTimeout, DefaultIdleTimeout) }
+
+func (s *Spec) cleanupInterval() time.Duration {
+	return orDefault(s.CleanupInterval, DefaultCleanupInterval)
+}
+
+// orDefault reads 0 as not set.
+func orDefault(d, def time.Duration) time.Duration {
+	if d == 0 {
+		return def
+	}
+	return d
+}
+
+// socketFor is the first socket whose match is part of the endpoint's metadata.
+func (s *Spec) socketFor(e *lb.EndpointSpec) Socket {
+	for i := range s.Sockets {
+		m := &s.Sockets[i]
+		if contains(e.Match, m.Match) {
+			return Socket{Name: m.Name, TLS: m.TLS}
+		}
+	}
+	return s.Default
+}
+
+func contains(have, want map[string]string) bool {
+	for k, v := range want {
+		if got, ok := have[k]; !ok || got != v {
+			return false
+		}
+	}
+	return true
+}
+
+// sourceFor is the address to dial an address of the same family from, or the zero
+// Addr.
+func (s *Spec) sourceFor(to netip.Addr) netip.Addr {
+	v4 := to.Unmap().Is4()
+	for _, a := range s.Source {
+		if a.Unmap().Is4() == v4 {
+			return a.Unmap()
+		}
+	}
+	return netip.Addr{}
+}

@@ -1,0 +1,74 @@
+package upstream
+
+import "sync/atomic"
+
+// Stats are a cluster's counters and gauges, named as Envoy's cluster.* statistics.
+// The data path writes them; anybody may read them.
+type Stats struct {
+	CxTotal          atomic.Uint64
+	CxActive         atomic.Int64
+	CxConnectFail    atomic.Uint64
+	CxConnectTimeout atomic.Uint64
+	CxOverflow       atomic.Uint64
+	CxDestroy        atomic.Uint64
+	CxIdleTimeout    atomic.Uint64
+	CxMaxRequests    atomic.Uint64
+	// CxDead counts pooled connections that were found closed when they were to be
+	// used again.
+	CxDead atomic.Uint64
+
+	Requests RequestStats
+
+	// Panics counts picks from a priority in panic.
+	Panics atomic.Uint64
+	// Fills counts how often the cluster asked to be filled.
+	Fills atomic.Uint64
+}
+
+// RequestStats are the part of Stats that counts requests. The callers of a cluster
+// count time-outs and retries, since only they know of them.
+type RequestStats struct {
+	Total           atomic.Uint64
+	Active          atomic.Int64
+	PendingTotal    atomic.Uint64
+	PendingActive   atomic.Int64
+	PendingOverflow atomic.Uint64
+	Timeout         atomic.Uint64
+	PerTryTimeout   atomic.Uint64
+	Retry           atomic.Uint64
+	RetryActive     atomic.Int64
+	RetrySuccess    atomic.Uint64
+	RetryOverflow   atomic.Uint64
+	RetryLimit      atomic.Uint64
+}
+
+// Each calls f with every value by its name behind "cluster.<name>.", in a fixed
+// order. Gauge tells values that may fall.
+func (s *Stats) Each(f func(name string, value uint64, gauge bool)) {
+	counter := func(name string, v *atomic.Uint64) { f(name, v.Load(), false) }
+	gauge := func(name string, v *atomic.Int64) {
+		f(name, uint64(max(v.Load(), 0)), true) //nolint:gosec // not negative
+	}
+	counter("upstream_cx_total", &s.CxTotal)
+	gauge("upstream_cx_active", &s.CxActive)
+	counter("upstream_cx_connect_fail", &s.CxConnectFail)
+	counter("upstream_cx_connect_timeout", &s.CxConnectTimeout)
+	counter("upstream_cx_overflow", &s.CxOverflow)
+	counter("upstream_cx_destroy", &s.CxDestroy)
+	counter("upstream_cx_idle_timeout", &s.CxIdleTimeout)
+	counter("upstream_cx_max_requests", &s.CxMaxRequests)
+	counter("upstream_cx_dead", &s.CxDead)
+	r := &s.Requests
+	counter("upstream_rq_total", &r.Total)
+	gauge("upstream_rq_active", &r.Active)
+	counter("upstream_rq_pending_total", &r.PendingTotal)
+	gauge("upstream_rq_pending_active", &r.PendingActive)
+	counter("upstream_rq_pending_overflow", &r.PendingOverflow)
+	counter("upstream_rq_timeout", &r.Timeout)
+	counter("upstream_rq_per_try_timeout", &r.PerTryTimeout)
+	counter("upstream_rq_retry", &r.Retry)
+	counter("upstream_rq_retry_success", &r.RetrySuccess)
+	counter("upstream_rq_retry_overflow", &r.RetryOverflow)
+	counter("upstream_rq_retry_limit_exceeded", &r.RetryLimit)
+	counter("lb_healthy_panic", &s.Panics)
+}

@@ -1,0 +1,89 @@
+package upstream
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"sync"
+
+	"github.com/outrigger-mesh/outrigger/flow"
+	"github.com/outrigger-mesh/outrigger/lb"
+)
+
+// Conn is a connection to an endpoint for the use of one TCP flow. The embedded
+// connection is a *net.TCPConn in plain text and a *tls.Conn else.
+type Conn struct {
+	net.Conn
+	TLS      flow.TLS
+	Endpoint *lb.Endpoint
+
+	cluster *Cluster
+	raw     net.Conn
+	end     sync.Once
+}
+
+// Dial makes a connection to the endpoint; TCP and TLS together have the spec's
+// ConnectTimeout. ctx bounds the dial only. Errors are *flow.Error.
+func (c *Cluster) Dial(ctx context.Context, e *lb.Endpoint, o *OpenOptions) (*Conn, error) {
+	spec := c.spec.Load()
+	w := berthOf(c, e).way()
+	if spec == nil || w == nil {
+		return nil, noCluster(c.name, ErrUnknown)
+	}
+	if !c.usage.connections.take(spec.Limits.Connections) {
+		c.stats.CxOverflow.Add(1)
+		return nil, overflow()
+	}
+	e.Acquire()
+	conn, err := c.dial(ctx, spec, w, o)
+	if err != nil {
+		e.Release()
+		c.usage.connections.release()
+		return nil, err
+	}
+	return conn, nil
+}
+
+func (c *Cluster) dial(ctx context.Context, spec *Spec, w *way, o *OpenOptions) (*Conn, error) {
+	m, err := c.connect(ctx, spec, w, spec.offer(o))
+	if err != nil {
+		return nil, err
+	}
+	conn := &Conn{Conn: m.conn, TLS: m.facts, Endpoint: w.endpoint, cluster: c, raw: m.raw}
+	if !c.live.swap(m.attempt, conn) {
+		c.drop(m)
+		return nil, closed()
+	}
+	return conn, nil
+}
+
+// Local is our address on the connection, invalid if it has none.
+func (c *Conn) Local() netip.AddrPort { return localOf(c.raw) }
+
+// CloseWrite tells the upstream that no more bytes follow.
+func (c *Conn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
+// Close closes the connection and gives its place up. Further calls do no harm.
+func (c *Conn) Close() error {
+	err := c.Conn.Close()
+	c.end.Do(func() {
+		c.Endpoint.Release()
+		c.cluster.usage.connections.release()
+		c.cluster.cxEnded()
+		c.cluster.live.remove(c)
+	})
+	return err
+}
+
+// Done is Close for the end of a flow, where no error matters any more.
+func (c *Conn) Done() { _ = c.Close() }
+
+func (c *Conn) kill() {
+	_ = c.raw.Close() // whoever uses it reports the error
+	c.Done()
+}
