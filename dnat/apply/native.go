@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -17,6 +18,9 @@ import (
 
 // socketBuffer holds the acknowledgements of a large plan: the kernel sends one per message before we read any.
 const socketBuffer = 4 << 20
+
+// netlinkTimeout bounds a whole run: after a refused message the kernel may owe acknowledgements it never sends.
+const netlinkTimeout = 10 * time.Second
 
 // istioTables are what Istio's nftables backend writes, family inet.
 var istioTables = []string{"istio-proxy-nat", "istio-proxy-mangle", "istio-proxy-raw"}
@@ -30,7 +34,7 @@ type native struct {
 
 func openNative() (*native, error) {
 	conn, err := nftables.New(nftables.AsLasting(), nftables.WithSockOptions(func(c *netlink.Conn) error {
-		return errors.Join(c.SetReadBuffer(socketBuffer), c.SetWriteBuffer(socketBuffer))
+		return errors.Join(c.SetReadBuffer(socketBuffer), c.SetWriteBuffer(socketBuffer), c.SetDeadline(time.Now().Add(netlinkTimeout)))
 	}))
 	if err != nil {
 		return nil, explainNetlink("open nf_tables", err)

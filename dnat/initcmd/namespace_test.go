@@ -48,7 +48,7 @@ type namespace struct {
 	file *os.File
 }
 
-func unavailable(t *testing.T, format string, args ...any) {
+func unavailable(t testing.TB, format string, args ...any) {
 	t.Helper()
 	if os.Getenv("OUTRIGGER_MUST_MESH") == "1" {
 		t.Fatalf(format, args...)
@@ -56,7 +56,7 @@ func unavailable(t *testing.T, format string, args ...any) {
 	t.Skipf(format, args...)
 }
 
-func newNamespace(t *testing.T) *namespace {
+func newNamespace(t testing.TB) *namespace {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		unavailable(t, "needs root to create network namespaces")
@@ -86,7 +86,7 @@ func newNamespace(t *testing.T) *namespace {
 func (n *namespace) path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), n.file.Fd()) }
 
 // do runs f on a thread of its own inside the namespace, with sockets owned by o.
-func (n *namespace) do(t *testing.T, o owner, f func() error) {
+func (n *namespace) do(t testing.TB, o owner, f func() error) {
 	t.Helper()
 	if err := n.try(o, f); err != nil {
 		t.Fatal(err)
@@ -116,7 +116,7 @@ type mesh struct {
 	pod, peer *namespace
 }
 
-func newMesh(t *testing.T) *mesh {
+func newMesh(t testing.TB) *mesh {
 	t.Helper()
 	m := &mesh{newNamespace(t), newNamespace(t)}
 	m.pod.do(t, owner{}, func() error {
@@ -201,7 +201,7 @@ func addAddrs(link netlink.Link, ips map[dnat.Family]string, bits4, bits6 int) e
 }
 
 // serve answers each connection with one line.
-func (n *namespace) serve(t *testing.T, port int, answer func(*net.TCPConn) string) {
+func (n *namespace) serve(t testing.TB, port int, answer func(*net.TCPConn) string) {
 	t.Helper()
 	n.do(t, owner{}, func() error {
 		l, err := net.Listen("tcp", fmt.Sprintf(":%d", port)) // one socket for both families
