@@ -31,3 +31,8 @@ require (
 	istio.io/api v1.31.4
 	sigs.k8s.io/yaml v1.6.0
 )
+
+require (
+	github.com/golang/protobuf v1.5.4 // indirect
+	go.opentelemetry.io/proto/otlp v1.11.0 // indirect
+)
