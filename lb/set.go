@@ -181,29 +181,26 @@ func (s *Set) groups(prev *Set, members []*Endpoint, st standing) []group {
 	if !s.policy.LocalityWeighted || st == everyone {
 		return s.appendGroup(nil, prev, members, st, "", 1)
 	}
-	total := make(map[string]int)
-	var order []*EndpointSpec
+	var order []string
+	within := make(map[string][]*Endpoint)
 	for _, e := range members {
-		spec := e.Spec()
-		if total[spec.Locality] == 0 {
-			order = append(order, spec)
+		l := e.Spec().Locality
+		if within[l] == nil {
+			order = append(order, l)
 		}
-		total[spec.Locality]++
+		within[l] = append(within[l], e)
 	}
 	var groups []group
-	for _, spec := range order {
-		within := slices.DeleteFunc(slices.Clone(members), func(e *Endpoint) bool {
-			return e.Spec().Locality != spec.Locality
-		})
+	for _, l := range order {
 		available := 0
-		for _, e := range within {
+		for _, e := range within[l] {
 			if st.admits(e.Spec().Health) {
 				available++
 			}
 		}
-		part := float64(s.policy.Overprovisioning) / 100 * float64(available) / float64(total[spec.Locality])
-		weight := float64(spec.LocalityWeight) * min(1, part)
-		groups = s.appendGroup(groups, prev, within, st, spec.Locality, weight)
+		part := float64(s.policy.Overprovisioning) / 100 * float64(available) / float64(len(within[l]))
+		weight := float64(within[l][0].Spec().LocalityWeight) * min(1, part)
+		groups = s.appendGroup(groups, prev, within[l], st, l, weight)
 	}
 	return groups
 }
