@@ -1,0 +1,28 @@
+// Package testmesh runs a real mesh on one machine: an unmodified istiod as a
+// child process and pods as network namespaces on a bridge, each with an echo
+// application and, unless told otherwise, a sidecar started exactly as an
+// injected container is. Ten lines make a test:
+//
+//	func TestWeights(t *testing.T) {
+//		mesh := testmesh.Start(t, "testdata/shop") // a folder of Istio YAML
+//		mesh.Pods("reviews-v1", "reviews-v2")      // WorkloadEntries of the folder
+//		web := mesh.Pod("web-1")                   // ready when it returns
+//
+//		reply := web.Get("http://reviews:9080/")
+//		if reply.Status != 200 {
+//			t.Fatalf("got %v", reply)
+//		}
+//		t.Log(reply.Echo.Pod, reply.Echo.Headers)
+//	}
+//
+// Its life: Up removes what dead runs left behind, finds or builds istiod, makes
+// the control plane's namespace with bridge, stub Kubernetes API and keys, and
+// returns when istiod is ready. Apply and Delete change the configuration and
+// return when istiod has loaded it. AddPod makes a namespace, installs the
+// capture rules with outrigger-init and starts application and sidecar. Traffic
+// from a pod is made in this process, on sockets inside the pod's namespace.
+// Close kills every process and removes every namespace.
+//
+// It must not know how the product works inside: it starts the two binaries,
+// looks at their ports and files, and nothing else.
+package testmesh
