@@ -6,13 +6,23 @@ import (
 )
 
 // Body is a stream of content. Read follows io.Reader; Close may be called at any
-// point and gives up what was not read.
+// point and gives up what was not read. Close also ends a Read that waits on
+// another goroutine.
 type Body interface {
 	io.ReadCloser
 	// Buffered is the number of bytes that Read returns without waiting, or -1
 	// when the end is known to follow at once. Writers use it to decide when to
 	// flush.
 	Buffered() int
+}
+
+// Interruptible is a Body whose waiting Read can be ended without giving up the
+// content: an attempt that failed stops reading the request so that the next
+// attempt may go on. Reads fail between Interrupt and Resume; Resume is called when
+// the reading goroutine has been joined.
+type Interruptible interface {
+	Interrupt()
+	Resume()
 }
 
 // NoBody is the absent body.
@@ -41,6 +51,8 @@ type Request struct {
 	// Protocol is what the downstream speaks, "HTTP/1.1": for logs only.
 	Protocol string
 
+	// Header may hold a content-length field, for those who match on it; codecs
+	// announce ContentLength, whatever the field says.
 	Header Header
 	// Body is never nil.
 	Body Body
@@ -65,9 +77,13 @@ type Response struct {
 	// Protocol is what the upstream speaks: for logs only.
 	Protocol string
 
+	// Header may hold a content-length field, as in a Request. A field
+	// "connection: close" asks an HTTP/1 downstream to be closed afterwards.
 	Header Header
 	// Body is never nil.
-	Body          Body
+	Body Body
+	// ContentLength is the announced length or Unknown. The answer to HEAD and a
+	// 304 may announce a length and have no body.
 	ContentLength int64
 	Trailer       Header
 
@@ -88,6 +104,15 @@ type ResponseWriter interface {
 	// Started reports whether a final head was begun, after which no other
 	// response can be sent.
 	Started() bool
+}
+
+// Watcher is a ResponseWriter that can tell, while an upstream is awaited, that
+// the downstream left. Watch and Unwatch are called in pairs by the goroutine that
+// runs the exchange; gone is called at most once, on another goroutine, and never
+// after Unwatch returned. It must not call Unwatch.
+type Watcher interface {
+	Watch(gone func())
+	Unwatch()
 }
 
 // Handler answers a request.
