@@ -89,15 +89,19 @@ func applyTools(ctx context.Context, plan *dnat.Plan, tools *toolset, o *Options
 		return changed, err
 	}
 	// The new rules are in place: what is left from elsewhere goes now, so that no packet meets none.
-	native, err := removeNative(tools.choice == IPTablesLegacy)
+	removed, err := removeNative(tools.choice == IPTablesLegacy)
 	if err != nil {
 		return changed, err
 	}
-	legacy := false
-	if tools.choice != IPTablesLegacy {
-		legacy, err = removeLegacy(ctx, o)
+	changed = changed || removed
+	if tools.choice == IPTablesNFT {
+		removed, err = removeLegacy(ctx, o)
+		changed = changed || removed
 	}
-	return changed || native || legacy, err
+	if err != nil || !changed {
+		return changed, err
+	}
+	return true, tools.verify(ctx, plan)
 }
 
 func applyNative(ctx context.Context, plan *dnat.Plan, o *Options) (bool, error) {

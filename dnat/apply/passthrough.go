@@ -24,7 +24,7 @@ func addPassthrough() error {
 		return explainNetlink("find interface lo", err)
 	}
 	if err := netlink.AddrAdd(lo, passthroughAddr()); err != nil && !errors.Is(err, unix.EEXIST) {
-		return explainNetlink("add ::6/128 to lo (OUTRIGGER_IPV6=false turns IPv6 capture off)", err)
+		return explainNetlink("add ::6/128 to lo (IPv6 must be enabled on lo; OUTRIGGER_IPV6=false turns its capture off)", err)
 	}
 	return nil
 }

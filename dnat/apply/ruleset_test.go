@@ -34,7 +34,7 @@ func TestWhatWasRestoredIsFoundEqual(t *testing.T) {
 	if parseSave(text).equal(want, "OUTRIGGER_other") {
 		t.Error("another digest is found equal")
 	}
-	if parseSave(text + "*nat\n").equal(want, plan.Marker()) != true {
+	if parseSave(text+"*nat\n").equal(want, plan.Marker()) != true {
 		t.Error("a second, empty section changes the answer")
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/outrigger-mesh/outrigger/dnat"
@@ -40,7 +41,7 @@ func chooseTools(ctx context.Context, plan *dnat.Plan, o *Options) (*toolset, er
 	if choice == Auto {
 		choice = IPTables
 	}
-	tools, err := findTools(choice, o)
+	tools, err := findTools(ctx, choice, o)
 	if err == nil {
 		err = tools.look(ctx, plan)
 	}
@@ -55,7 +56,7 @@ func chooseTools(ctx context.Context, plan *dnat.Plan, o *Options) (*toolset, er
 	return nil, nil
 }
 
-func findTools(choice Choice, o *Options) (*toolset, error) {
+func findTools(ctx context.Context, choice Choice, o *Options) (*toolset, error) {
 	s := &toolset{choice: choice, environ: toolEnviron(o)}
 	for _, f := range []dnat.Family{dnat.IPv4, dnat.IPv6} {
 		word := "iptables-"
@@ -73,18 +74,32 @@ func findTools(choice Choice, o *Options) (*toolset, error) {
 		s.tools = append(s.tools, t)
 	}
 	if choice == IPTables {
-		s.choice = flavour(s.tools[0].restore)
+		s.choice = flavour(ctx, s.environ, s.tools[0].restore)
 	}
 	return s, nil
 }
 
-// flavour follows the links of the plain name: all distributions link it to xtables-<flavour>-multi or rename that.
-// An unknown layout counts as nft, whose leftovers are found by netlink either way.
-func flavour(path string) Choice {
-	if target, err := filepath.EvalSymlinks(path); err == nil && strings.Contains(filepath.Base(target), "legacy") {
+// flavour tells what the plain name is: by the program it links to where that says so, otherwise by asking it. The
+// answer decides what counts as a leftover, so "unknown" stays IPTables and nothing of iptables is removed then.
+func flavour(ctx context.Context, environ []string, path string) Choice {
+	target, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return IPTables
+	}
+	switch filepath.Base(target) {
+	case "xtables-nft-multi":
+		return IPTablesNFT
+	case "xtables-legacy-multi":
 		return IPTablesLegacy
 	}
-	return IPTablesNFT
+	version, err := run(ctx, environ, nil, path, "--version")
+	switch {
+	case err == nil && strings.Contains(version, "nf_tables"):
+		return IPTablesNFT
+	case err == nil && strings.Contains(version, "legacy"):
+		return IPTablesLegacy
+	}
+	return IPTables
 }
 
 func lookPath(path, name string) (string, error) {
@@ -146,6 +161,23 @@ func (s *toolset) apply(ctx context.Context, plan *dnat.Plan, force bool) (bool,
 	return changed, nil
 }
 
+// verify reads back and looks for the marker and the hooks in each table: a tool that succeeds without effect, or a
+// clean-up that went too far, must not pass for a capture.
+func (s *toolset) verify(ctx context.Context, plan *dnat.Plan) error {
+	if err := s.look(ctx, plan); err != nil {
+		return err
+	}
+	for _, t := range s.tools {
+		for _, want := range planned(plan, t.family) {
+			have := t.found.table(want.Name)
+			if !slices.Contains(have.chains, plan.Marker()) || len(have.hooks()) != len(want.Hooks) {
+				return fmt.Errorf("%s reported success, but the rules are not in table %s of %v", filepath.Base(t.restore), want.Name, t.family)
+			}
+		}
+	}
+	return nil
+}
+
 func planned(plan *dnat.Plan, family dnat.Family) []dnat.Table {
 	for _, f := range plan.Families {
 		if f.Family == family {
@@ -161,7 +193,7 @@ func removeLegacy(ctx context.Context, o *Options) (bool, error) {
 	if !legacyTables() {
 		return false, nil
 	}
-	tools, err := findTools(IPTablesLegacy, o)
+	tools, err := findTools(ctx, IPTablesLegacy, o)
 	if err != nil {
 		o.Log.Warn("iptables-legacy tables exist in this namespace and cannot be read", "error", err)
 		return false, nil

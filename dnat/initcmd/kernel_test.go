@@ -302,3 +302,21 @@ func TestIPv6CanBeLeftOut(t *testing.T) {
 	}
 	check(t, []wantDial{{"IPv6", m.pod, app, "", farIPs[dnat.IPv6], 80, "peer from " + podIPs[dnat.IPv6]}})
 }
+
+// TestPrintedPlanIsWhatTheToolsTake feeds the dry run to the tools it is written for.
+func TestPrintedPlanIsWhatTheToolsTake(t *testing.T) {
+	m := newMesh(t)
+	text := m.mustInit(t, append(sidecarArgs, "-n", "--redirect-dns", "--capture-all-dns", "--drop-invalid", "-k", "vnet+", "-x", "10.1.0.0/16,fd01::/48")...)
+	if rules := m.dump(t); rules != "" {
+		t.Errorf("a dry run wrote rules:\n%s", rules)
+	}
+	v4, v6, _ := strings.Cut(text, "# IPv6, for")
+	t.Run("iptables", func(t *testing.T) { m.feed(t, v4, "iptables-nft-restore", "--noflush") })
+	t.Run("ip6tables", func(t *testing.T) { m.feed(t, "# "+v6, "ip6tables-nft-restore", "--noflush") })
+	t.Run("nft", func(t *testing.T) {
+		m.feed(t, m.mustInit(t, append(sidecarArgs, "-n", "--native-nftables", "--redirect-dns", "--capture-all-dns", "--drop-invalid", "-k", "vnet+", "-x", "10.1.0.0/16,fd01::/48")...), "nft", "-f", "-")
+		if log := m.mustInit(t, append(sidecarArgs, "--native-nftables", "--redirect-dns", "--capture-all-dns", "--drop-invalid", "-k", "vnet+", "-x", "10.1.0.0/16,fd01::/48")...); !strings.Contains(log, "changed=true") {
+			t.Errorf("the iptables rules of the steps before were not replaced: %s", log)
+		}
+	})
+}

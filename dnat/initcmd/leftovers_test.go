@@ -19,6 +19,7 @@ const istioRules = `*nat
 -A PREROUTING -p tcp -j ISTIO_INBOUND
 -A OUTPUT -p tcp -j ISTIO_OUTPUT
 -A OUTPUT -p tcp -m tcp --dport 81 -j UNRELATED
+-A OUTPUT -p tcp -m comment --comment "of somebody else" -m statistic --mode random --probability 0.5 -m multiport --dports 82,83 -j UNRELATED
 -A ISTIO_OUTPUT -j ISTIO_REDIRECT
 -A ISTIO_INBOUND -p tcp -j ISTIO_REDIRECT
 -A ISTIO_REDIRECT -p tcp -j REDIRECT --to-ports 19999

@@ -250,7 +250,10 @@ func FuzzConfigure(f *testing.F) {
 			return
 		}
 		for line := range strings.Lines(plan.RestoreText(dnat.IPv4) + plan.RestoreText(dnat.IPv6)) {
-			if !strings.ContainsAny(line[:1], "*:#-C") || strings.ContainsAny(line, `"'\`) {
+			if strings.HasPrefix(line, "# ") {
+				continue
+			}
+			if !strings.ContainsAny(line[:1], "*:-C") || strings.ContainsAny(line, `"'\`) {
 				t.Fatalf("line %q", line)
 			}
 		}
