@@ -9,6 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+const extensions = "load xt_owner, xt_tcpudp, xt_multiport, xt_REDIRECT, xt_CT and xt_conntrack on the node, or use --native-nftables"
+
 // toolCauses turn the words of iptables into a cause and a remedy.
 var toolCauses = []struct {
 	word   string
@@ -18,11 +20,15 @@ var toolCauses = []struct {
 	{"you must be root", ErrPermission, "run as root with capability NET_ADMIN (and NET_RAW for iptables-legacy)"},
 	{"Permission denied", ErrPermission, "run as root with capability NET_ADMIN (and NET_RAW for iptables-legacy)"},
 	{"Operation not permitted", ErrPermission, "run as root with capability NET_ADMIN (and NET_RAW for iptables-legacy)"},
-	{"initialize table", ErrUnsupported, "load the iptable_nat, iptable_mangle and iptable_raw modules (ip6table_* for IPv6) on the node, or use --native-nftables"},
-	{"owner", ErrUnsupported, "the owner match is missing: load xt_owner on the node, or use --native-nftables"},
-	{"conntrack", ErrUnsupported, "the conntrack match is missing: load xt_conntrack on the node, or use --native-nftables"},
-	{"REDIRECT", ErrUnsupported, "the REDIRECT target is missing: load xt_REDIRECT on the node, or use --native-nftables"},
-	{"No chain/target/match", ErrUnsupported, "an extension is missing: load xt_owner, xt_tcpudp, xt_multiport, xt_REDIRECT, xt_CT and xt_conntrack on the node, or use --native-nftables"},
+	{"can't initialize", ErrUnsupported, "load the iptable_nat, iptable_mangle and iptable_raw modules (ip6table_* for IPv6) on the node, or use --native-nftables"},
+	{"`owner'", ErrUnsupported, "the owner match is missing: load xt_owner on the node, or use --native-nftables"},
+	{"`conntrack'", ErrUnsupported, "the conntrack match is missing: load xt_conntrack on the node, or use --native-nftables"},
+	{"`REDIRECT'", ErrUnsupported, "the REDIRECT target is missing: load xt_REDIRECT on the node, or use --native-nftables"},
+	{"`CT'", ErrUnsupported, "the CT target is missing: load xt_CT on the node, or use --native-nftables"},
+	{"No chain/target/match", ErrUnsupported, "an extension is missing: " + extensions},
+	{"Extension", ErrUnsupported, "an extension is missing: " + extensions},
+	{"RULE_APPEND failed (No such file", ErrUnsupported, "an extension is missing: " + extensions},
+	{"CHAIN_ADD failed", ErrUnsupported, "NAT is missing: load nft_chain_nat on the node"},
 	{"Address family not supported", ErrUnsupported, "the kernel has no IPv6: set OUTRIGGER_IPV6=false"},
 }
 
