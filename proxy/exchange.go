@@ -1,0 +1,378 @@
+package proxy
+
+import (
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/outrigger-mesh/outrigger/flow"
+	"github.com/outrigger-mesh/outrigger/lb"
+	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
+	"github.com/outrigger-mesh/outrigger/route"
+	"github.com/outrigger-mesh/outrigger/upstream"
+)
+
+// Exchange is one request on its trip. It belongs to the goroutine that serves
+// the request and is used again afterwards: nobody keeps it.
+type Exchange struct {
+	Conn     *flow.Conn
+	Request  *httpmsg.Request
+	Response *httpmsg.Response // theirs or ours, once there is one
+	Rule     *Rule             // nil where none matched
+	Record   flow.Record
+	// Random is the stream's one random number: all choices by chance agree.
+	Random uint64
+
+	h       *HTTP
+	session *session
+	w       httpmsg.ResponseWriter
+	body    requestBody
+	trip    trip
+	leave   leave
+
+	filters   []Filter
+	entered   int // filters that saw the request
+	rematched bool
+	decorated bool // the request named an operation of its own
+	id        [requestIDLen]byte
+}
+
+// trip is the forwarding part of an exchange.
+type trip struct {
+	cluster *WeightedCluster
+	stream  *upstream.Stream
+	hint    lb.Hint
+	tried   [4]*lb.Endpoint
+	// sent is set when a 1xx response went downstream: no more retries.
+	sent bool
+	// deadline is the end of the rule's timeout; zero is none.
+	deadline time.Time
+	late     *alarm
+}
+
+// leave is how another goroutine ends the exchange when the downstream leaves.
+type leave struct {
+	// immutable
+	onGone    func()
+	onInterim func(int, *httpmsg.Header) error
+
+	watching bool // owned by the exchange's goroutine
+
+	mu     sync.Mutex
+	stream *upstream.Stream // guarded by mu; what to abort
+	cause  error            // guarded by mu
+}
+
+// watcher is a ResponseWriter that can tell when the downstream leaves while
+// nothing is being sent to it.
+type watcher interface {
+	Watch(gone func())
+	Unwatch()
+}
+
+// errLeft is what ends an attempt whose downstream is gone.
+var errLeft = &flow.Error{
+	Side: flow.SideDownstream, Flag: flow.DownstreamConnectionTermination, Kind: flow.KindCancelled,
+	Details: "downstream_remote_disconnect",
+}
+
+func newExchange() *Exchange {
+	x := &Exchange{}
+	x.leave.onGone = x.gone
+	x.leave.onInterim = x.interim
+	return x
+}
+
+// exchange is the whole trip of one request.
+func (h *HTTP) exchange(s *session, w httpmsg.ResponseWriter, r *httpmsg.Request) {
+	x := h.begin(s, w, r)
+	defer x.finish()
+	if reply := h.admit(x); reply != nil {
+		x.reply(reply)
+		return
+	}
+	h.stamp(x)
+	routed := h.match(x)
+	if reply := h.upgrade(x); reply != nil {
+		x.reply(reply)
+		return
+	}
+	if reply := x.filter(); reply != nil {
+		x.reply(reply)
+		return
+	}
+	if x.Rule == nil { // after the filters: 401 and 403 come before 404
+		x.reply(routed)
+		return
+	}
+	h.decorate(x)
+	if reply := x.Rule.answer(x); reply != nil {
+		x.reply(reply)
+		return
+	}
+	if err := h.forward(x); err != nil {
+		x.fail(err)
+		return
+	}
+	h.respond(x)
+}
+
+// begin notes the facts, the clock and the random number.
+func (h *HTTP) begin(s *session, w httpmsg.ResponseWriter, r *httpmsg.Request) *Exchange {
+	x := exchanges.Get().(*Exchange) //nolint:forcetypeassert // the pool holds nothing else
+	x.h, x.session, x.w, x.Request = h, s, w, r
+	x.Conn = s.conn.Flow
+	x.Random = rand.Uint64() //nolint:gosec // load balancing
+	x.Record.Conn, x.Record.HTTP, x.Record.Start = s.conn.Flow, true, time.Now()
+	x.Record.Request.Protocol, x.Record.Request.Head = r.Protocol, &r.Header
+	x.body.begin(x)
+	h.Stats.Requests.Add(1)
+	h.Stats.Active.Add(1)
+	return x
+}
+
+// admit checks and normalises the path.
+func (h *HTTP) admit(x *Exchange) *Reply {
+	r := x.Request
+	if r.Authority == "" {
+		r.Authority = h.spec.DefaultHost
+	}
+	if r.Method == "CONNECT" {
+		return nil
+	}
+	switch {
+	case r.Path == "":
+		return replyMissingPath
+	case r.Path[0] != '/':
+		return replyAbsolutePath
+	}
+	path, verdict := h.spec.Path.normalize(r.Path)
+	switch {
+	case verdict == pathRefused, verdict == pathRedirect && route.IsGRPC(r):
+		return replyBadPath
+	case verdict == pathRedirect:
+		return &Reply{Status: 307, Details: "path_normalization_redirect", Header: []httpmsg.Field{{Name: "location", Value: path}}}
+	}
+	r.Path = path
+	return nil
+}
+
+// match finds the rule and the filters. What it returns is the answer where there
+// is none.
+func (h *HTTP) match(x *Exchange) *Reply {
+	x.Rule, x.filters = nil, h.spec.Filters
+	routes := h.routes.Load()
+	if routes == nil {
+		return replyNoRoutes
+	}
+	rule, ok := (*routes).Match(x.Request, x.Random)
+	if !ok || rule == nil {
+		return replyNoRoute
+	}
+	x.Rule = rule
+	x.filters = rule.Filters
+	x.Record.Route, x.Record.Ext = rule.Name, rule.Ext
+	return nil
+}
+
+// Rematch looks for the rule once more, after a filter has changed what routing
+// looks at. Only the first call counts; the filters stay those of the first rule.
+func (x *Exchange) Rematch() {
+	if x.rematched {
+		return
+	}
+	x.rematched = true
+	filters := x.filters
+	x.h.match(x)
+	x.filters = filters
+}
+
+// decorate tells the next sidecar the name of the operation.
+func (h *HTTP) decorate(x *Exchange) {
+	e := &x.Rule.Edits
+	if h.spec.Decorate && h.spec.Direction == flow.Outbound && e.Decorator != "" && !e.DecoratorNoPropagate {
+		x.Request.Header.Set("x-envoy-decorator-operation", e.Decorator)
+	}
+}
+
+// upgrade refuses upgrades that are not configured.
+func (h *HTTP) upgrade(x *Exchange) *Reply {
+	switch {
+	case x.Request.Method == "CONNECT":
+		if !slices.Contains(h.spec.Upgrades, "connect") {
+			return replyUpgradeFailed
+		}
+	case x.Request.Upgrade != "" && !slices.Contains(h.spec.Upgrades, x.Request.Upgrade):
+		return replyUpgradeFailed
+	}
+	return nil
+}
+
+// filter asks the filters in their order; the first reply ends the trip.
+func (x *Exchange) filter() *Reply {
+	for _, f := range x.filters {
+		x.entered++
+		if reply := f.Request(x); reply != nil {
+			return reply
+		}
+	}
+	return nil
+}
+
+// respond sends their response downstream.
+func (h *HTTP) respond(x *Exchange) {
+	resp := x.Response
+	rec := &x.Record
+	now := time.Now()
+	if !h.spec.SuppressEnvoyHeaders {
+		if done := x.body.completed(); !done.IsZero() {
+			resp.Header.Set("x-envoy-upstream-service-time", milliseconds(now.Sub(done)))
+		}
+	}
+	x.editResponse(resp)
+	h.finishResponse(x, resp, now)
+	rec.Details = "via_upstream"
+	rec.Response.Status, rec.Response.Head, rec.Response.Trailer = resp.Status, &resp.Header, &resp.Trailer
+	rec.Response.FirstByte = now.Sub(rec.Start)
+	x.boundBody()
+	n, err := x.w.WriteResponse(resp)
+	rec.Response.Bytes = n
+	if err != nil {
+		x.broken(err)
+	}
+}
+
+// broken records an exchange that failed after its response had begun.
+func (x *Exchange) broken(err error) {
+	fe, ok := flow.AsError(err)
+	if !ok {
+		fe = &flow.Error{Flag: flow.LocalReset, Kind: flow.KindOther, Err: err}
+	}
+	x.Record.Flags.Set(fe.Flag)
+	switch {
+	case fe.Side == flow.SideDownstream && fe.Kind == flow.KindCancelled:
+		x.Record.Details = "downstream_remote_disconnect"
+	case fe.Side == flow.SideDownstream && fe.Details != "":
+		x.Record.Details = fe.Details
+	case fe.Kind == flow.KindTimeout:
+		x.Record.Details = "response_timeout"
+	default:
+		x.Record.Details = resetDetails("upstream_reset_after_response_started", causeOf(fe.Kind).reset, "")
+	}
+}
+
+// fail answers a request whose last attempt failed.
+func (x *Exchange) fail(err error) {
+	reply := replyFor(err, x.Record.Upstream.Attempts)
+	if fe, ok := flow.AsError(err); ok && fe.Kind == flow.KindNoCluster && x.Rule.ClusterNotFound != 0 {
+		reply.Status = x.Rule.ClusterNotFound
+	}
+	if reply.FailureReason != "" {
+		x.Record.Upstream.FailureReason = reply.FailureReason
+	}
+	x.reply(reply)
+}
+
+// reply sends our own answer. It passes the response filters that saw the
+// request.
+func (x *Exchange) reply(r *Reply) {
+	rec := &x.Record
+	if r.Flagged {
+		rec.Flags.Set(r.Flag)
+	}
+	rec.Details = noSpaces(r.Details)
+	if r.Status == 0 || x.w.Started() { // nobody is there to hear it
+		return
+	}
+	resp := r.response(route.IsGRPC(x.Request))
+	x.Response = resp
+	if x.Rule != nil && r.Details != "upgrade_failed" {
+		x.editResponse(resp)
+	}
+	now := time.Now()
+	x.h.finishResponse(x, resp, now)
+	if r.Close {
+		resp.Header.Set("connection", "close")
+	}
+	rec.Response.Status, rec.Response.Head, rec.Response.Trailer = resp.Status, &resp.Header, &resp.Trailer
+	rec.Response.FirstByte, rec.Response.Local = now.Sub(rec.Start), true
+	n, err := x.w.WriteResponse(resp)
+	rec.Response.Bytes = n
+	if err != nil {
+		x.broken(err)
+	}
+}
+
+// gone is called from another goroutine when the downstream leaves.
+func (x *Exchange) gone() {
+	x.leave.mu.Lock()
+	defer x.leave.mu.Unlock()
+	x.leave.cause = errLeft
+	if x.leave.stream != nil {
+		x.leave.stream.Abort(errLeft)
+	}
+	x.session.conn.cancel(errLeft)
+}
+
+// interim passes a 1xx response on.
+func (x *Exchange) interim(status int, h *httpmsg.Header) error {
+	x.trip.sent = true
+	return x.w.WriteInterim(status, h)
+}
+
+// finish ends the exchange: the one place where its record is closed and shown.
+func (x *Exchange) finish() {
+	x.letGo()
+	rec := &x.Record
+	r := x.Request
+	rec.Request.Method, rec.Request.Path, rec.Request.Authority = r.Method, r.Path, r.Authority
+	rec.Request.Bytes = x.body.n
+	if done := x.body.completed(); !done.IsZero() {
+		rec.Request.Complete = done.Sub(rec.Start)
+	}
+	rec.Duration = time.Since(rec.Start)
+	observe(x.h.spec.Observers, rec)
+	x.h.Stats.Active.Add(-1)
+	x.body.end()
+	x.clear()
+	exchanges.Put(x)
+}
+
+// letGo ends the attempt's stream and the watch over the downstream.
+func (x *Exchange) letGo() {
+	if x.leave.watching {
+		x.leave.watching = false
+		if w, ok := x.w.(watcher); ok {
+			w.Unwatch()
+		}
+	}
+	if x.trip.late != nil {
+		x.trip.late.stop()
+		x.trip.late = nil
+	}
+	x.closeStream()
+}
+
+// closeStream gives the attempt's connection back.
+func (x *Exchange) closeStream() {
+	stream := x.trip.stream
+	if stream == nil {
+		return
+	}
+	x.leave.mu.Lock()
+	x.leave.stream = nil
+	x.leave.mu.Unlock()
+	x.trip.stream = nil
+	stream.Close()
+}
+
+// clear readies the exchange for its next use.
+func (x *Exchange) clear() {
+	x.Conn, x.Request, x.Response, x.Rule = nil, nil, nil, nil
+	x.Record = flow.Record{}
+	x.h, x.session, x.w = nil, nil, nil
+	x.trip = trip{}
+	x.leave.cause = nil
+	x.filters, x.entered, x.rematched, x.decorated = nil, 0, false, false
+}

@@ -1,0 +1,317 @@
+package proxy
+
+import (
+	"sync"
+	"time"
+
+	"github.com/outrigger-mesh/outrigger/flow"
+	"github.com/outrigger-mesh/outrigger/lb"
+	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
+	"github.com/outrigger-mesh/outrigger/upstream"
+)
+
+// forward sends the request upstream, as often as the rule's retry policy says,
+// until there is a response to pass on.
+func (h *HTTP) forward(x *Exchange) error {
+	rule := x.Rule
+	w := pick(rule.Clusters, x.Random)
+	if w == nil || w.Cluster == nil {
+		return noCluster()
+	}
+	x.trip.cluster = w
+	x.Record.Upstream.Cluster = w.Cluster.Name()
+	if err := w.Cluster.Ensure(x.session.ctx); err != nil {
+		return err
+	}
+	x.prepare(w)
+	x.watch()
+	x.trip.hint = lb.Hint{Random: x.Random, OrigDst: x.Conn.Destination(), MaxPicks: 1, Tried: x.trip.tried[:0]}
+	retry := rule.Retry
+	if retry == nil || retry.Max <= 0 || retry.On == 0 || x.Request.Upgrade != "" {
+		return x.attempt(w.Cluster, 0)
+	}
+	x.body.record(x.Request.ContentLength)
+	return x.attempts(w.Cluster, retry)
+}
+
+// attempts repeats attempt under a retry policy.
+func (x *Exchange) attempts(c *upstream.Cluster, retry *Retry) error {
+	perTry := retry.PerTry
+	if x.Rule.Timeout > 0 && perTry >= x.Rule.Timeout {
+		perTry = 0
+	}
+	for k := 0; ; k++ {
+		err := x.attempt(c, perTry)
+		if !x.wants(retry, err) {
+			x.body.forget()
+			return err
+		}
+		if k >= retry.Max {
+			x.Record.Flags.Set(flow.UpstreamRetryLimitExceeded)
+			c.Stats().Requests.RetryLimit.Add(1)
+			return err
+		}
+		if !c.AcquireRetry() {
+			x.Record.Flags.Set(flow.UpstreamOverflow)
+			return err
+		}
+		again := x.again(retry, k)
+		c.ReleaseRetry()
+		if !again {
+			return x.whyNot(err)
+		}
+		if x.Rule.Edits.IncludeAttemptCount {
+			x.Request.Header.Set("x-envoy-attempt-count", decimal(k+2))
+		}
+	}
+}
+
+// wants asks the policy about the outcome of an attempt that may be repeated.
+func (x *Exchange) wants(retry *Retry, err error) bool {
+	switch {
+	case x.trip.sent, x.session.ctx.Err() != nil, x.timeUp():
+		return false
+	case err != nil:
+		if !retry.wantsError(err) {
+			return false
+		}
+	case !retry.wantsResponse(x.Response):
+		return false
+	}
+	return x.body.rewind()
+}
+
+// again lets go of the failed attempt and waits; false means that the downstream
+// left or the time is up.
+func (x *Exchange) again(retry *Retry, k int) bool {
+	x.closeStream()
+	x.Response = nil
+	wait := retry.backoff(k)
+	if d := x.trip.deadline; !d.IsZero() && time.Until(d) < wait {
+		sleep(x.session.ctx, time.Until(d))
+		return false
+	}
+	return sleep(x.session.ctx, wait)
+}
+
+// whyNot is the error of an exchange that ended while it waited for a retry.
+func (x *Exchange) whyNot(err error) error {
+	switch {
+	case x.session.ctx.Err() != nil:
+		return x.left()
+	case x.timeUp():
+		return timedOut("response_timeout")
+	case err == nil:
+		return &flow.Error{Side: flow.SideInternal, Flag: flow.LocalReset, Kind: flow.KindOther}
+	default:
+		return err
+	}
+}
+
+// left is why the connection's context ended.
+func (x *Exchange) left() error {
+	x.leave.mu.Lock()
+	defer x.leave.mu.Unlock()
+	if x.leave.cause != nil {
+		return x.leave.cause
+	}
+	return errLeft
+}
+
+func (x *Exchange) timeUp() bool {
+	return !x.trip.deadline.IsZero() && !time.Now().Before(x.trip.deadline)
+}
+
+func timedOut(details string) *flow.Error {
+	return &flow.Error{Side: flow.SideUpstream, Flag: flow.UpstreamRequestTimeout, Kind: flow.KindTimeout, Retry: flow.RetryReset, Details: details}
+}
+
+// prepare makes the request the upstream's: time-out and attempt headers, the
+// configured edits, the rewrites.
+func (x *Exchange) prepare(w *WeightedCluster) {
+	rule, r := x.Rule, x.Request
+	if rule.Timeout > 0 {
+		x.armTimeout(rule.Timeout)
+	}
+	notes := !x.h.spec.SuppressEnvoyHeaders
+	if notes {
+		expected := rule.Timeout
+		if rule.Retry != nil && rule.Retry.PerTry > 0 && (expected == 0 || rule.Retry.PerTry < expected) {
+			expected = rule.Retry.PerTry
+		}
+		if expected > 0 {
+			r.Header.Set("x-envoy-expected-rq-timeout-ms", milliseconds(expected))
+		}
+	}
+	if rule.Edits.IncludeAttemptCount {
+		r.Header.Set("x-envoy-attempt-count", "1")
+	}
+	w.Request.apply(x, &r.Header)
+	for _, e := range rule.Edits.Request {
+		e.apply(x, &r.Header)
+	}
+	rule.Rewrite.apply(r, w.HostRewrite, notes)
+	r.Interim = x.leave.onInterim
+}
+
+// armTimeout starts the rule's timeout, which runs from the end of the request.
+func (x *Exchange) armTimeout(d time.Duration) {
+	if done := x.body.completed(); !done.IsZero() {
+		x.trip.deadline = done.Add(d)
+		return
+	}
+	if x.Request.Upgrade != "" {
+		x.trip.deadline = x.Record.Start.Add(d)
+	}
+}
+
+// watch has the downstream watched while the upstream is awaited.
+func (x *Exchange) watch() {
+	if w, ok := x.w.(watcher); ok {
+		w.Watch(x.leave.onGone)
+		x.leave.watching = true
+	}
+}
+
+// attempt sends the request to one endpoint, and leaves the response's head in
+// x.Response.
+func (x *Exchange) attempt(c *upstream.Cluster, perTry time.Duration) error {
+	up := &x.Record.Upstream
+	if retry := x.Rule.Retry; retry != nil && retry.PreviousHosts && up.Attempts > 0 {
+		x.trip.hint.MaxPicks = retry.HostAttempts + 1
+	}
+	ep, err := c.Pick(&x.trip.hint)
+	if err != nil {
+		return err
+	}
+	up.Attempts++
+	up.Endpoint = ep.Addr()
+	x.trip.hint.Tried = append(x.trip.hint.Tried, ep)
+	stream, err := c.Open(x.session.ctx, ep, &x.h.open)
+	if err != nil {
+		if x.session.ctx.Err() != nil {
+			return x.left()
+		}
+		return err
+	}
+	if err := x.lend(stream); err != nil {
+		return err
+	}
+	up.Local = stream.Local()
+	if t := stream.TLS(); t.Established {
+		up.TLS, up.Peer = true, &t.Peer
+	}
+	return x.roundTrip(c, stream, perTry)
+}
+
+// lend makes the stream the one that a leaving downstream aborts.
+func (x *Exchange) lend(stream *upstream.Stream) error {
+	x.trip.stream = stream
+	x.leave.mu.Lock()
+	defer x.leave.mu.Unlock()
+	x.leave.stream = stream
+	return x.leave.cause
+}
+
+// roundTrip is one attempt on its connection, under the earlier of both timeouts.
+func (x *Exchange) roundTrip(c *upstream.Cluster, stream *upstream.Stream, perTry time.Duration) error {
+	sent := time.Now()
+	deadline, tryEnds := x.trip.deadline, false
+	if perTry > 0 && x.body.src == nil || perTry > 0 && !x.body.completed().IsZero() {
+		if end := sent.Add(perTry); deadline.IsZero() || end.Before(deadline) {
+			deadline, tryEnds = end, true
+		}
+	}
+	var late *alarm
+	if x.body.completed().IsZero() && x.body.src != nil && (x.Rule.Timeout > 0 || perTry > 0) {
+		late = &alarm{stream: stream}
+		x.body.onDone = x.onRequestDone(late, perTry)
+	}
+	resp, err := stream.RoundTrip(x.Request, deadline)
+	if late != nil {
+		late.stop()
+	}
+	if err != nil {
+		return x.classify(c, err, tryEnds)
+	}
+	x.Response = resp
+	x.Record.Upstream.ServiceTime = time.Since(sent)
+	return nil
+}
+
+// onRequestDone starts the timeouts of a request whose body was still on its way
+// when the attempt began. It runs on the goroutine that reads the body.
+func (x *Exchange) onRequestDone(late *alarm, perTry time.Duration) func(time.Time) {
+	limit := x.Rule.Timeout
+	details := "response_timeout"
+	if perTry > 0 && (limit == 0 || perTry < limit) {
+		limit, details = perTry, "upstream_per_try_timeout"
+	}
+	return func(time.Time) { late.start(limit, timedOut(details)) }
+}
+
+// classify tells the two timeouts apart and counts them.
+func (x *Exchange) classify(c *upstream.Cluster, err error, tryEnds bool) error {
+	fe, ok := flow.AsError(err)
+	if !ok || fe.Kind != flow.KindTimeout || fe.Side != flow.SideUpstream {
+		return err
+	}
+	if tryEnds || fe.Details == "upstream_per_try_timeout" {
+		c.Stats().Requests.PerTryTimeout.Add(1)
+		return timedOut("upstream_per_try_timeout")
+	}
+	c.Stats().Requests.Timeout.Add(1)
+	return timedOut("response_timeout")
+}
+
+// boundBody keeps the rule's timeout over the response's body, where that is not
+// here already.
+func (x *Exchange) boundBody() {
+	if x.Rule.Timeout <= 0 || x.Response.Tunnel != nil || x.Response.Body == httpmsg.NoBody {
+		return
+	}
+	if n := int64(x.Response.Body.Buffered()); n < 0 || n > 0 && n == x.Response.ContentLength {
+		return
+	}
+	end := x.trip.deadline
+	if end.IsZero() {
+		done := x.body.completed()
+		if done.IsZero() {
+			return
+		}
+		end = done.Add(x.Rule.Timeout)
+	}
+	x.trip.late = &alarm{stream: x.trip.stream}
+	x.trip.late.start(time.Until(end), timedOut("response_timeout"))
+}
+
+// alarm aborts a stream when its time has come, unless it was stopped before.
+type alarm struct {
+	mu     sync.Mutex
+	stream *upstream.Stream // guarded by mu; nil once stopped
+	timer  *time.Timer      // guarded by mu
+}
+
+func (a *alarm) start(d time.Duration, why error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.stream == nil || a.timer != nil {
+		return
+	}
+	a.timer = time.AfterFunc(d, func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if a.stream != nil {
+			a.stream.Abort(why)
+		}
+	})
+}
+
+func (a *alarm) stop() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.stream = nil
+	if a.timer != nil {
+		a.timer.Stop()
+	}
+}

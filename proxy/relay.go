@@ -1,0 +1,266 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/outrigger-mesh/outrigger/flow"
+)
+
+// The relay looks at its clock this often; between two looks the bytes of a
+// spliced connection pass without this process seeing them.
+const (
+	tickMin = 10 * time.Millisecond
+	tickMax = time.Minute
+)
+
+// lingerTime is how long a downstream that is still sending may take to notice the
+// end, as Envoy's delayed_close_timeout.
+const lingerTime = time.Second
+
+// errIdle and errMaxDuration end a relay by the clock.
+var (
+	errIdle        = errors.New("idle timeout")
+	errMaxDuration = errors.New("maximum duration reached")
+)
+
+// relay carries bytes between two connections until both directions have ended.
+type relay struct {
+	// immutable
+	down, up side
+	idle     time.Duration
+	deadline time.Time // of the whole relay; zero is none
+	tick     time.Duration
+
+	last    atomic.Int64 // when a byte last moved, in Unix nanoseconds
+	stopped atomic.Bool
+
+	// guarded by mu
+	mu  sync.Mutex
+	end ending
+}
+
+// side is one end of a relay. tcp returns the bare socket if there is one now:
+// peeked bytes have to be sent by copying first.
+type side struct {
+	conn net.Conn
+	tcp  func() *net.TCPConn
+}
+
+// endReason tells what ended a relay.
+type endReason uint8
+
+const (
+	endClosed endReason = iota // both sides had said everything
+	endIdle
+	endMaxDuration
+	endCut // by our own side: drain or shutdown
+	endReset
+)
+
+// ending is the outcome of a relay.
+type ending struct {
+	fromDown, fromUp int64
+	reason           endReason
+	side             flow.Side
+	err              error
+}
+
+// text is the outcome for the record; empty for an orderly end.
+func (e *ending) text() string {
+	switch e.reason {
+	case endIdle:
+		return "idle_timeout"
+	case endMaxDuration:
+		return "max_connection_duration_reached"
+	case endCut:
+		return "local_close"
+	case endReset:
+		return e.side.String() + "_connection_reset"
+	default:
+		return ""
+	}
+}
+
+// run relays, one direction on the caller's goroutine and one on another, which it
+// joins. Both connections are done with when it returns, but not closed.
+func (r *relay) run(ctx context.Context) ending {
+	r.tick = tickMax
+	if r.idle > 0 {
+		r.tick = min(max(r.idle/8, tickMin), tickMax)
+	}
+	r.last.Store(time.Now().UnixNano())
+	stop := context.AfterFunc(ctx, func() { r.fail(endCut, flow.SideInternal, context.Cause(ctx)) })
+	defer stop()
+	var wg sync.WaitGroup
+	wg.Go(func() { r.end.fromDown = r.half(&r.up, &r.down, flow.SideUpstream, flow.SideDownstream) })
+	r.end.fromUp = r.half(&r.down, &r.up, flow.SideDownstream, flow.SideUpstream)
+	wg.Wait()
+	if r.end.reason == endReset && r.end.side == flow.SideUpstream {
+		linger(r.down.conn)
+	}
+	return r.end
+}
+
+// half carries one direction to its end and passes the half-close on.
+func (r *relay) half(dst, src *side, dstSide, srcSide flow.Side) int64 {
+	var total int64
+	b := buffers{}
+	defer b.put()
+	for {
+		r.arm(dst, src)
+		n, readErr, writeErr := r.step(dst, src, &b)
+		total += n
+		if n > 0 {
+			r.last.Store(time.Now().UnixNano())
+		}
+		switch {
+		case r.stopped.Load():
+			return total
+		case readErr == nil && writeErr == nil:
+			if err := closeWrite(dst.conn); err != nil && !errors.Is(err, net.ErrClosed) {
+				r.note(endReset, dstSide, err)
+			}
+			return total
+		case isTimeout(readErr) || isTimeout(writeErr):
+			b.shrink(n)
+			if reason, err := r.expired(); err != nil {
+				r.fail(reason, flow.SideInternal, err)
+				return total
+			}
+		case writeErr != nil:
+			// The other direction drains what the dead side sent before it died, and
+			// ends by itself.
+			r.note(endReset, dstSide, writeErr)
+			return total
+		default:
+			r.fail(endReset, srcSide, readErr)
+			return total
+		}
+	}
+}
+
+// arm sets the read deadline to the next look at the clock, and write deadlines
+// that only a relay that does not move at all can reach: a write that times out
+// may have lost bytes.
+func (r *relay) arm(dst, src *side) {
+	if r.idle <= 0 && r.deadline.IsZero() {
+		return
+	}
+	now := time.Now()
+	next := now.Add(r.tick)
+	if !r.deadline.IsZero() && r.deadline.Before(next) {
+		next = r.deadline
+	}
+	last := r.deadline
+	if r.idle > 0 {
+		if byIdle := now.Add(r.idle + r.tick); last.IsZero() || byIdle.Before(last) {
+			last = byIdle
+		}
+	}
+	if r.stopped.Load() {
+		return
+	}
+	_ = src.conn.SetReadDeadline(next)
+	_ = dst.conn.SetWriteDeadline(last)
+	_ = src.conn.SetWriteDeadline(last)
+	if r.stopped.Load() { // fail may have set its deadlines in between
+		r.interrupt()
+	}
+}
+
+// expired tells whether a clock has run out.
+func (r *relay) expired() (endReason, error) {
+	now := time.Now()
+	if !r.deadline.IsZero() && !now.Before(r.deadline) {
+		return endMaxDuration, errMaxDuration
+	}
+	if r.idle > 0 && now.UnixNano()-r.last.Load() >= int64(r.idle) {
+		return endIdle, errIdle
+	}
+	return endClosed, nil
+}
+
+// step moves bytes until the source ends, a deadline passes or something breaks:
+// by splice where both sides are bare sockets, else through a buffer.
+func (r *relay) step(dst, src *side, b *buffers) (n int64, readErr, writeErr error) {
+	if to, from := dst.tcp(), src.tcp(); to != nil && from != nil {
+		b.put()
+		n, err := to.ReadFrom(from)
+		if err == nil || isTimeout(err) {
+			return n, err, nil
+		}
+		if gone(to) && !gone(from) {
+			return n, nil, err
+		}
+		return n, err, nil
+	}
+	for {
+		buf := b.get()
+		m, err := src.conn.Read(buf)
+		if m > 0 {
+			w, werr := dst.conn.Write(buf[:m])
+			n += int64(w)
+			if werr != nil {
+				return n, nil, werr
+			}
+			b.grow(m)
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return n, nil, nil
+		case err != nil:
+			return n, err, nil
+		case dst.tcp() != nil && src.tcp() != nil: // the peeked bytes are sent
+			return n, os.ErrDeadlineExceeded, nil
+		}
+	}
+}
+
+// fail ends both directions; the first reason stands.
+func (r *relay) fail(reason endReason, side flow.Side, err error) {
+	r.note(reason, side, err)
+	r.stopped.Store(true)
+	r.interrupt()
+}
+
+func (r *relay) note(reason endReason, side flow.Side, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.end.err == nil {
+		r.end.reason, r.end.side, r.end.err = reason, side, err
+	}
+}
+
+// interrupt wakes whoever reads or writes.
+func (r *relay) interrupt() {
+	past := time.Unix(1, 0)
+	_ = r.down.conn.SetDeadline(past)
+	_ = r.up.conn.SetDeadline(past)
+}
+
+// linger closes the sending half and waits a moment for the peer to end: a close
+// with unread bytes would become a reset, which takes back what is in flight.
+func linger(c net.Conn) {
+	if closeWrite(c) != nil {
+		return
+	}
+	_ = c.SetReadDeadline(time.Now().Add(lingerTime))
+	buf := getBuffer(smallBuffer)
+	defer putBuffer(buf)
+	for {
+		if _, err := c.Read(*buf); err != nil {
+			return
+		}
+	}
+}
+
+func isTimeout(err error) bool {
+	return err != nil && errors.Is(err, os.ErrDeadlineExceeded)
+}

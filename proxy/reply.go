@@ -1,0 +1,273 @@
+package proxy
+
+import (
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/outrigger-mesh/outrigger/flow"
+	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
+)
+
+// Reply is our own answer to a request.
+type Reply struct {
+	Status int
+	Body   string
+	// GRPCStatus is what a gRPC caller gets; 0 maps Status.
+	GRPCStatus int
+	// Flag is set in the record if Flagged.
+	Flag    flow.Flag
+	Flagged bool
+	Details string
+	// Header holds further fields.
+	Header []httpmsg.Field
+	// Close ends the downstream connection after the reply.
+	Close bool
+	// Termination is the upstream's transport failure reason, where there is one.
+	FailureReason string
+}
+
+// cause is one row of the table that turns errors into replies.
+type cause struct {
+	kind flow.Kind
+	// when describes the situation for docs/flags.md.
+	when   string
+	status int
+	flag   flow.Flag
+	// body and details are used as they are; with reset, they are made from the
+	// reset reason and the error's own details.
+	body    string
+	details string
+	reset   string
+}
+
+// causes is the one table of replies to failed attempts. docs/flags.md is
+// generated from it.
+var causes = [...]cause{
+	{kind: flow.KindNoCluster, when: "the rule's cluster is not known", status: 503, flag: flow.NoClusterFound, details: "cluster_not_found"},
+	{kind: flow.KindNoEndpoint, when: "the cluster has no endpoint that may be used", status: 503, flag: flow.NoHealthyUpstream, body: "no healthy upstream", details: "no_healthy_upstream"},
+	{kind: flow.KindConnectFailure, when: "the endpoint refused the connection, or could not be reached", status: 503, flag: flow.UpstreamConnectionFailure, reset: "remote connection failure"},
+	{kind: flow.KindConnectTimeout, when: "the connection was not there within connect_timeout", status: 503, flag: flow.UpstreamConnectionFailure, reset: "connection timeout"},
+	{kind: flow.KindTLSFailure, when: "the TLS handshake with the endpoint failed", status: 503, flag: flow.UpstreamConnectionFailure, reset: "remote connection failure"},
+	{kind: flow.KindTermination, when: "the endpoint closed before its response began", status: 503, flag: flow.UpstreamConnectionTermination, reset: "connection termination"},
+	{kind: flow.KindReset, when: "the endpoint reset the stream", status: 503, flag: flow.UpstreamRemoteReset, reset: "remote reset"},
+	{kind: flow.KindRefusedStream, when: "the endpoint refused the stream", status: 503, flag: flow.UpstreamRemoteReset, reset: "remote refused stream reset"},
+	{kind: flow.KindProtocol, when: "the endpoint's bytes were not valid", status: 502, flag: flow.UpstreamProtocolError, reset: "protocol error"},
+	{kind: flow.KindOverflow, when: "a circuit breaker is open", status: 503, flag: flow.UpstreamOverflow, reset: "overflow"},
+	{kind: flow.KindTimeout, when: "the request or its attempt took too long", status: 504, flag: flow.UpstreamRequestTimeout, body: "upstream request timeout", details: "response_timeout"},
+	{kind: flow.KindCancelled, when: "the downstream left before the response began", status: 0, flag: flow.DownstreamConnectionTermination, details: "downstream_remote_disconnect"},
+	{kind: flow.KindOther, when: "the stream was reset on our side", status: 503, flag: flow.LocalReset, reset: "local reset"},
+}
+
+// Replies that the exchange itself gives.
+var (
+	replyNoRoute         = &Reply{Status: 404, Flag: flow.NoRouteFound, Flagged: true, Details: "route_not_found"}
+	replyNoRoutes        = &Reply{Status: 404, Flag: flow.NoRouteFound, Flagged: true, Details: "route_configuration_not_found"}
+	replyMissingPath     = &Reply{Status: 404, Details: "missing_path_rejected"}
+	replyAbsolutePath    = &Reply{Status: 404, Details: "absolute_path_rejected"}
+	replyBadPath         = &Reply{Status: 400, Details: "path_normalization_failed"}
+	replyUpgradeFailed   = &Reply{Status: 403, Details: "upgrade_failed", Close: true}
+	replyBodyTooLarge    = &Reply{Status: 507, Body: "exceeded request buffer limit while retrying upstream", Details: "request_payload_exceeded_retry_buffer_limit"}
+	replyNoWeight        = &Reply{Status: 503, Flag: flow.NoClusterFound, Flagged: true, Details: "cluster_not_found"}
+	replyInternal        = &Reply{Status: 500, Details: "internal_error"}
+	replyRequestTimeout  = &Reply{Status: 408, Body: "request timeout", Details: "request_overall_timeout", Close: true}
+	replyStreamIdleEarly = &Reply{Status: 408, Flag: flow.StreamIdleTimeout, Flagged: true, Body: "stream timeout", Details: "stream_idle_timeout", Close: true}
+	replyStreamIdle      = &Reply{Status: 504, Flag: flow.StreamIdleTimeout, Flagged: true, Body: "stream timeout", Details: "stream_idle_timeout"}
+)
+
+// causeOf finds the row of an error.
+func causeOf(kind flow.Kind) *cause {
+	for i := range causes {
+		if causes[i].kind == kind {
+			return &causes[i]
+		}
+	}
+	return &causes[len(causes)-1]
+}
+
+// replyFor turns the error of the last attempt into a reply. attempts tells
+// whether it was retried before.
+func replyFor(err error, attempts int) *Reply {
+	fe, ok := flow.AsError(err)
+	if !ok {
+		fe = &flow.Error{Side: flow.SideInternal, Flag: flow.LocalReset, Kind: flow.KindOther, Err: err}
+	}
+	c := causeOf(fe.Kind)
+	r := &Reply{Status: c.status, Flag: c.flag, Flagged: true, Body: c.body, Details: c.details}
+	if fe.Kind == flow.KindOverflow {
+		r.Header = []httpmsg.Field{{Name: "x-envoy-overloaded", Value: "true"}}
+	}
+	if fe.Kind == flow.KindTimeout && fe.Details != "" {
+		r.Details = fe.Details
+	}
+	if c.reset == "" {
+		return r
+	}
+	reason := ""
+	if fe.Side == flow.SideUpstream || fe.Kind == flow.KindConnectFailure {
+		reason = transportReason(fe)
+	}
+	r.FailureReason = reason
+	r.Body = resetBody(c.reset, reason, attempts)
+	r.Details = resetDetails("upstream_reset_before_response_started", c.reset, reason)
+	return r
+}
+
+// transportReason is the failure reason that Envoy reports for this kind: only
+// connecting and TLS have one.
+func transportReason(fe *flow.Error) string {
+	switch fe.Kind {
+	case flow.KindConnectFailure, flow.KindTLSFailure:
+		return fe.Details
+	default:
+		return ""
+	}
+}
+
+func resetBody(reset, reason string, attempts int) string {
+	var b strings.Builder
+	b.WriteString("upstream connect error or disconnect/reset before headers. ")
+	if attempts > 1 {
+		b.WriteString("retried and the latest ")
+	}
+	b.WriteString("reset reason: ")
+	b.WriteString(reset)
+	if reason != "" {
+		b.WriteString(", transport failure reason: ")
+		b.WriteString(reason)
+	}
+	return b.String()
+}
+
+// resetDetails builds "prefix{reason|transport reason}" without white space.
+func resetDetails(prefix, reset, reason string) string {
+	d := prefix + "{" + reset
+	if reason != "" {
+		d += "|" + reason
+	}
+	return noSpaces(d + "}")
+}
+
+// noSpaces replaces white space, as Envoy does in all details.
+func noSpaces(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch r {
+		case ' ', '\t', '\n', '\v', '\f', '\r':
+			return '_'
+		}
+		return r
+	}, s)
+}
+
+// response builds the message of a reply.
+func (r *Reply) response(grpc bool) *httpmsg.Response {
+	resp := &httpmsg.Response{Status: r.Status, Body: httpmsg.NoBody}
+	if grpc {
+		r.grpc(resp)
+		return resp
+	}
+	if r.Body != "" {
+		resp.ContentLength = int64(len(r.Body))
+		resp.Body = newTextBody(r.Body)
+		resp.Header.Add("content-length", strconv.Itoa(len(r.Body)))
+		if !hasField(r.Header, "content-type") {
+			resp.Header.Add("content-type", "text/plain")
+		}
+	}
+	for _, f := range r.Header {
+		resp.Header.Add(f.Name, f.Value)
+	}
+	return resp
+}
+
+// grpc makes the reply one that gRPC callers understand: the status travels in
+// what are trailers and head in one.
+func (r *Reply) grpc(resp *httpmsg.Response) {
+	resp.Status = 200
+	code := r.GRPCStatus
+	if code == 0 {
+		code = grpcStatus(r.Status)
+	}
+	resp.Header.Add("content-type", "application/grpc")
+	resp.Header.Add("grpc-status", strconv.Itoa(code))
+	if r.Body != "" {
+		resp.Header.Add("grpc-message", percentEncode(r.Body))
+	}
+	for _, f := range r.Header {
+		if f.Name != "content-type" {
+			resp.Header.Add(f.Name, f.Value)
+		}
+	}
+}
+
+// grpcStatus maps an HTTP status as gRPC's specification and Envoy do.
+func grpcStatus(status int) int {
+	switch status {
+	case 400:
+		return 13
+	case 401:
+		return 16
+	case 403:
+		return 7
+	case 404:
+		return 12
+	case 429, 502, 503, 504:
+		return 14
+	default:
+		return 2
+	}
+}
+
+// percentEncode encodes a grpc-message.
+func percentEncode(s string) string {
+	const hex = "0123456789ABCDEF"
+	var b strings.Builder
+	for i := range len(s) {
+		if c := s[i]; c >= ' ' && c <= '~' && c != '%' {
+			b.WriteByte(c)
+		} else {
+			b.WriteByte('%')
+			b.WriteByte(hex[c>>4])
+			b.WriteByte(hex[c&15])
+		}
+	}
+	return b.String()
+}
+
+func hasField(fields []httpmsg.Field, name string) bool {
+	for i := range fields {
+		if fields[i].Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// textBody is a body from a string.
+type textBody struct{ rest string }
+
+func newTextBody(s string) *textBody { return &textBody{rest: s} }
+
+// Read hands out the rest.
+func (b *textBody) Read(p []byte) (int, error) {
+	if b.rest == "" {
+		return 0, io.EOF
+	}
+	n := copy(p, b.rest)
+	b.rest = b.rest[n:]
+	return n, nil
+}
+
+// Close gives up the rest.
+func (b *textBody) Close() error {
+	b.rest = ""
+	return nil
+}
+
+// Buffered is what is left; the end follows at once.
+func (b *textBody) Buffered() int {
+	if b.rest == "" {
+		return -1
+	}
+	return len(b.rest)
+}

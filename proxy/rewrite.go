@@ -1,0 +1,76 @@
+package proxy
+
+import (
+	"strings"
+
+	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
+)
+
+// PathRewrite replaces a matched prefix, or what a regular expression finds.
+type PathRewrite struct {
+	// Matched is the prefix or the whole path that the rule matched; Prefix takes
+	// its place. With Whole the entire path is replaced (regex routes).
+	Matched string
+	Prefix  string
+	Whole   bool
+	// Regex, where set, maps the path without its query; Prefix is unused then.
+	Regex func(path string) string
+}
+
+// apply returns the path with the rewrite done and the query kept.
+func (p *PathRewrite) apply(path string) string {
+	query := ""
+	if i := strings.IndexAny(path, "?#"); i >= 0 {
+		path, query = path[:i], path[i:]
+	}
+	switch {
+	case p.Regex != nil:
+		path = p.Regex(path)
+	case p.Whole:
+		path = p.Prefix
+	case len(path) >= len(p.Matched):
+		// The prefix was matched, perhaps without regard to case: a byte splice.
+		path = p.Prefix + path[len(p.Matched):]
+	}
+	return path + query
+}
+
+// apply changes the request and notes what it was, as Envoy's router does:
+// authority first, then path.
+func (rw *Rewrite) apply(r *httpmsg.Request, host string, notes bool) {
+	if rw != nil && rw.Host != "" && host == "" {
+		host = rw.Host
+	}
+	if host != "" && host != r.Authority {
+		if rw != nil && rw.AppendForwardedHost {
+			appendForwardedHost(&r.Header, r.Authority)
+		}
+		if notes {
+			r.Header.Set("x-envoy-original-host", r.Authority)
+		}
+		r.Authority = host
+	}
+	if rw != nil && rw.Path != nil {
+		path := rw.Path.apply(r.Path)
+		if path == r.Path {
+			return
+		}
+		if notes {
+			r.Header.Set("x-envoy-original-path", r.Path)
+		}
+		r.Path = path
+	}
+}
+
+// appendForwardedHost adds the authority unless it is the last one already.
+func appendForwardedHost(h *httpmsg.Header, authority string) {
+	old, ok := h.Joined("x-forwarded-host")
+	if !ok || old == "" {
+		h.Set("x-forwarded-host", authority)
+		return
+	}
+	last := old[strings.LastIndexByte(old, ',')+1:]
+	if strings.TrimSpace(last) != authority {
+		h.Set("x-forwarded-host", old+","+authority)
+	}
+}

@@ -1,0 +1,206 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/outrigger-mesh/outrigger/mtls"
+)
+
+// The bounds of the inspectors. Envoy's configuration "no timeout" is what Istio
+// sends; a connection that stays silent for an hour, Envoy's idle default, and one
+// that began a message and does not get on with it for 15 seconds, Envoy's
+// default for inspectors, are closed all the same. They are closed and not passed
+// on: a configured timeout may let a slow client choose a chain with less policy,
+// an unconfigured one must not.
+const (
+	silenceBound  = time.Hour
+	progressBound = 15 * time.Second
+)
+
+// The sizes of the inspectors, as in Envoy.
+const (
+	peekSize     = 4 << 10
+	maxFirstLine = 64 << 10
+)
+
+// What the HTTP inspector finds.
+var (
+	alpnHTTP10 = []string{"http/1.0"}
+	alpnHTTP11 = []string{"http/1.1"}
+	alpnH2C    = []string{"h2c"}
+)
+
+// Errors of the inspectors; each closes the connection.
+var (
+	errSniffTimeout  = errors.New("nothing to inspect arrived in time")
+	errSniffTooLarge = errors.New("first message too large to inspect")
+	// errMore is a verdict's "not yet".
+	errMore = errors.New("more bytes are needed")
+)
+
+// sniffer inspects the first bytes of one connection.
+type sniffer struct {
+	in        *Inspect
+	tls, http bool  // inspectors without a verdict
+	found     Facts // Transport, ServerName, ALPN
+}
+
+// detect reads until the inspectors that are on for this port have made up their
+// mind. What it read stays in sock.
+func (s *sniffer) detect(sock *socket, port uint16) error {
+	s.found.Transport = TransportRaw
+	s.tls = s.in.TLS && (s.in.TLSDisabled == nil || !s.in.TLSDisabled(port))
+	s.http = s.in.HTTP && (s.in.HTTPDisabled == nil || !s.in.HTTPDisabled(port))
+	if !s.tls && !s.http {
+		return nil
+	}
+	start := time.Now()
+	first := silenceBound
+	if s.in.Timeout > 0 {
+		first = s.in.Timeout
+	}
+	_ = sock.SetReadDeadline(start.Add(first))
+	err := s.read(sock)
+	_ = sock.SetReadDeadline(time.Time{})
+	if err != nil && errors.Is(err, os.ErrDeadlineExceeded) {
+		if s.in.Timeout > 0 && s.in.ContinueOnTimeout {
+			return nil
+		}
+		return errSniffTimeout
+	}
+	return err
+}
+
+// read grows the peeked bytes until there is a verdict.
+func (s *sniffer) read(sock *socket) error {
+	held := peeks.Get().(*[]byte) //nolint:forcetypeassert // the pool holds nothing else
+	sock.held = held
+	for buf := (*held)[:0]; ; {
+		if len(buf) == cap(buf) {
+			buf = append(make([]byte, 0, 4*cap(buf)), buf...)
+		}
+		n, err := sock.Conn.Read(buf[len(buf):cap(buf)])
+		if n > 0 && len(buf) == 0 && s.in.Timeout <= 0 {
+			_ = sock.SetReadDeadline(time.Now().Add(progressBound))
+		}
+		buf = buf[:len(buf)+n]
+		sock.prefix = buf
+		if n > 0 {
+			verdict := s.inspect(buf)
+			if !errors.Is(verdict, errMore) {
+				return verdict
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("inspect: %w", err)
+		}
+	}
+}
+
+// inspect returns nil for a verdict and errMore while there is none.
+func (s *sniffer) inspect(b []byte) error {
+	if s.tls {
+		hello, _, err := mtls.ParseClientHello(b)
+		switch {
+		case err == nil:
+			s.found.Transport = TransportTLS
+			s.found.ServerName, s.found.ALPN = hello.SNI, hello.ALPN
+			return nil
+		case errors.Is(err, mtls.ErrShort):
+			return errMore
+		case errors.Is(err, mtls.ErrTooLarge):
+			return errSniffTooLarge
+		}
+		s.tls = false
+	}
+	if !s.http {
+		return nil
+	}
+	alpn, err := sniffHTTP(b)
+	switch {
+	case errors.Is(err, errMore) && len(b) > maxFirstLine:
+		return errSniffTooLarge
+	case errors.Is(err, errMore):
+		return errMore
+	}
+	s.found.ALPN = alpn
+	return nil
+}
+
+// sniffHTTP looks for an HTTP/2 preface or a request line. nil, nil is "not
+// HTTP".
+func sniffHTTP(b []byte) ([]string, error) {
+	const preface = "PRI * HTTP/2"
+	if len(b) >= len(preface) && string(b[:len(preface)]) == preface {
+		return alpnH2C, nil
+	}
+	i := 0
+	for i < len(b) && isToken(b[i]) && i <= maxMethod {
+		i++
+	}
+	switch {
+	case i == len(b) && i <= maxMethod:
+		return nil, errMore
+	case i == 0 || i > maxMethod || b[i] != ' ':
+		return nil, nil
+	}
+	for j := i + 1; j < len(b); j++ {
+		switch c := b[j]; {
+		case c == '\n':
+			return versionOf(b[i+1 : j]), nil
+		case c < 0x20 && c != '\r' && c != '\t' && c != '\f' || c == 0x7f:
+			return nil, nil
+		}
+	}
+	return nil, errMore
+}
+
+// maxMethod is longer than any registered method.
+const maxMethod = 32
+
+// versionOf reads "target HTTP/1.x[CR]" and returns the protocol, or nil.
+func versionOf(rest []byte) []string {
+	if n := len(rest); n > 0 && rest[n-1] == '\r' {
+		rest = rest[:n-1]
+	}
+	const size = len(" HTTP/1.1")
+	if len(rest) <= size || string(rest[len(rest)-size:len(rest)-1]) != " HTTP/1." {
+		return nil
+	}
+	switch minor := rest[len(rest)-1]; {
+	case minor == '1':
+		return alpnHTTP11
+	case minor >= '0' && minor <= '9':
+		return alpnHTTP10
+	default:
+		return nil
+	}
+}
+
+// isToken reports the characters of a method.
+func isToken(c byte) bool {
+	switch {
+	case c >= 'A' && c <= 'Z', c >= 'a' && c <= 'z', c >= '0' && c <= '9':
+		return true
+	}
+	switch c {
+	case '!', '#', '$', '%', '&', '\'', '*', '+', '-', '.', '^', '_', '`', '|', '~':
+		return true
+	}
+	return false
+}
+
+// peeks holds buffers for first bytes; larger ones are left to the collector.
+var peeks = sync.Pool{New: func() any {
+	b := make([]byte, 0, peekSize)
+	return &b
+}}
+
+func putPeek(b *[]byte) { peeks.Put(b) }
+
+var _ net.Conn = (*socket)(nil)

@@ -1,0 +1,150 @@
+package proxy
+
+import (
+	"context"
+	"math/rand/v2"
+	"net"
+	"time"
+
+	"github.com/outrigger-mesh/outrigger/flow"
+	"github.com/outrigger-mesh/outrigger/lb"
+	"github.com/outrigger-mesh/outrigger/upstream"
+)
+
+// TCPSpec is the immutable configuration of a TCP proxy.
+type TCPSpec struct {
+	StatPrefix string
+	Clusters   []WeightedCluster
+	// IdleTimeout closes a connection in which nothing moves; 0 is off. Envoy's
+	// default of one hour is DefaultTCPIdleTimeout.
+	IdleTimeout time.Duration
+	// MaxConnectAttempts is at least 1.
+	MaxConnectAttempts int
+	// MaxDuration closes a connection of that age; 0 is off.
+	MaxDuration time.Duration
+	// ALPN is offered upstream.
+	ALPN      []string
+	Observers []flow.Observer
+	// Ext is lent to observers through the record.
+	Ext any
+}
+
+// DefaultTCPIdleTimeout is what Envoy assumes where no idle timeout is configured.
+const DefaultTCPIdleTimeout = time.Hour
+
+// TCP carries a connection's bytes to one upstream connection.
+type TCP struct {
+	spec TCPSpec // immutable
+	open upstream.OpenOptions
+}
+
+// NewTCP makes the handler of a TCP chain.
+func NewTCP(spec TCPSpec) *TCP {
+	spec.MaxConnectAttempts = max(1, spec.MaxConnectAttempts)
+	return &TCP{spec: spec, open: upstream.OpenOptions{ALPN: spec.ALPN}}
+}
+
+// Spec is the handler's configuration.
+func (t *TCP) Spec() *TCPSpec { return &t.spec }
+
+// ServeConn connects upstream and relays until both directions have ended.
+func (t *TCP) ServeConn(ctx context.Context, c *Conn) {
+	rec := &flow.Record{Conn: c.Flow, Start: c.Flow.Start, Ext: t.spec.Ext}
+	defer t.finish(rec)
+	up, err := t.connect(ctx, c, rec)
+	if err != nil {
+		t.fail(rec, err)
+		return
+	}
+	defer up.Done()
+	rec.Upstream.Endpoint, rec.Upstream.Local = up.Endpoint.Addr(), addrPort(up.LocalAddr())
+	if up.TLS.Established {
+		rec.Upstream.TLS, rec.Upstream.Peer = true, &up.TLS.Peer
+	}
+	r := relay{down: side{conn: c, tcp: c.Plain}, up: side{conn: up.Conn, tcp: plain(up.Conn)}, idle: t.spec.IdleTimeout}
+	if t.spec.MaxDuration > 0 {
+		r.deadline = c.Flow.Start.Add(t.spec.MaxDuration)
+	}
+	end := r.run(ctx)
+	rec.Request.Bytes, rec.Response.Bytes = end.fromDown, end.fromUp
+	if end.reason == endMaxDuration {
+		rec.Flags.Set(flow.DurationTimeout)
+	}
+	rec.Termination = end.text()
+}
+
+// connect picks a cluster by weight and dials its endpoints until one answers.
+func (t *TCP) connect(ctx context.Context, c *Conn, rec *flow.Record) (*upstream.Conn, error) {
+	random := rand.Uint64() //nolint:gosec // load balancing
+	w := pick(t.spec.Clusters, random)
+	if w == nil || w.Cluster == nil {
+		return nil, noCluster()
+	}
+	rec.Upstream.Cluster = w.Cluster.Name()
+	if err := w.Cluster.Ensure(ctx); err != nil {
+		return nil, err
+	}
+	hint := lb.Hint{Random: random, OrigDst: c.Flow.Destination(), MaxPicks: 1}
+	for {
+		ep, err := w.Cluster.Pick(&hint)
+		if err != nil {
+			return nil, err
+		}
+		rec.Upstream.Attempts++
+		rec.Upstream.Endpoint = ep.Addr()
+		up, err := w.Cluster.Dial(ctx, ep, &t.open)
+		if err == nil {
+			return up, nil
+		}
+		if !retriableConnect(err) || ctx.Err() != nil {
+			return nil, err
+		}
+		if rec.Upstream.Attempts >= t.spec.MaxConnectAttempts {
+			rec.Flags.Set(flow.UpstreamRetryLimitExceeded)
+			return nil, err
+		}
+	}
+}
+
+func retriableConnect(err error) bool {
+	fe, ok := flow.AsError(err)
+	return ok && (fe.Kind == flow.KindConnectFailure || fe.Kind == flow.KindConnectTimeout || fe.Kind == flow.KindTLSFailure)
+}
+
+func noCluster() *flow.Error {
+	return &flow.Error{Side: flow.SideInternal, Flag: flow.NoClusterFound, Kind: flow.KindNoCluster, Details: "cluster_not_found"}
+}
+
+// fail records why no upstream connection was had.
+func (t *TCP) fail(rec *flow.Record, err error) {
+	fe, ok := flow.AsError(err)
+	if !ok {
+		rec.Flags.Set(flow.UpstreamConnectionFailure)
+		rec.Upstream.FailureReason = err.Error()
+		return
+	}
+	rec.Flags.Set(fe.Flag)
+	if fe.Side == flow.SideUpstream && fe.Kind != flow.KindNoEndpoint {
+		rec.Upstream.FailureReason = fe.Details
+	}
+}
+
+// refused records a connection that a filter turned away.
+func (t *TCP) refused(c *Conn, why error) {
+	rec := &flow.Record{Conn: c.Flow, Start: c.Flow.Start, Ext: t.spec.Ext, Termination: why.Error()}
+	if fe, ok := flow.AsError(why); ok && fe.Details != "" {
+		rec.Termination = fe.Details
+	}
+	t.finish(rec)
+}
+
+func (t *TCP) finish(rec *flow.Record) {
+	rec.Duration = time.Since(rec.Start)
+	observe(t.spec.Observers, rec)
+}
+
+// plain returns the way to a bare socket, where c is one.
+func plain(c net.Conn) func() *net.TCPConn {
+	tcp, _ := c.(*net.TCPConn)
+	return func() *net.TCPConn { return tcp }
+}
