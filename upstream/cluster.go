@@ -3,7 +3,6 @@ package upstream
 import (
 	"context"
 	"log/slog"
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,8 +19,6 @@ type Options struct {
 	FillTimeout time.Duration
 	// Dial makes TCP connections; nil means Dial.
 	Dial DialFunc
-	// NewCodec speaks HTTP/1.1 on a connection; Open needs it.
-	NewCodec func(net.Conn) Codec
 	// Reaper notices idle connections that the upstream closes. Nil leaves that to
 	// the check when a connection is taken from the pool.
 	Reaper *Reaper

@@ -101,15 +101,13 @@ func (p *pool) reserve(ctx context.Context, spec *Spec) (grant, error) {
 		return grant{open: true}, nil
 	}
 	c.stats.CxOverflow.Add(1)
-	if p.total == 0 { // an endpoint without any connection may have one past the limit
+	// An endpoint without any connection may have one past the limit, and so may a
+	// request that was overtaken by an update.
+	if p.total == 0 || p.retired {
 		c.usage.connections.force()
 		p.total++
 		p.mu.Unlock()
 		return grant{open: true}, nil
-	}
-	if p.retired { // by now the caller's way out of date, or the endpoint gone
-		p.mu.Unlock()
-		return grant{}, overflow()
 	}
 	if len(p.idle) > 0 { // given back since the caller looked
 		p.mu.Unlock()

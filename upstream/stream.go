@@ -9,20 +9,9 @@ import (
 
 	"github.com/outrigger-mesh/outrigger/flow"
 	"github.com/outrigger-mesh/outrigger/lb"
+	"github.com/outrigger-mesh/outrigger/proxy/http1"
 	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
 )
-
-// Codec speaks HTTP/1.1 on one connection, one exchange after another.
-type Codec interface {
-	httpmsg.RoundTripper
-	// Alive reports whether the connection, while idle, is open and silent.
-	Alive() bool
-	// Reusable reports whether the last exchange left the connection ready for
-	// another.
-	Reusable() bool
-	// Close closes the connection.
-	Close() error
-}
 
 // Stream is the use of a connection for one HTTP exchange. It lives from Open to
 // Close; after Close it must not be touched, since it then serves another.
@@ -35,7 +24,7 @@ type Stream struct {
 type conn struct {
 	// immutable
 	pool  *pool
-	codec Codec
+	codec *http1.ClientConn
 	raw   net.Conn
 	tls   flow.TLS
 	local netip.AddrPort
@@ -130,7 +119,7 @@ func (c *Cluster) openConn(ctx context.Context, p *pool, spec *Spec) (*conn, err
 	}
 	cn.raw, cn.tls, cn.local = m.raw, m.facts, localOf(m.raw)
 	cn.born = time.Now()
-	cn.codec = c.o.NewCodec(m.conn)
+	cn.codec = http1.NewClientConn(m.conn, http1.ClientOptions{})
 	cn.watch = c.o.Reaper.add(cn)
 	if !c.live.swap(m.attempt, cn) {
 		c.o.Reaper.remove(cn.watch)
@@ -154,7 +143,12 @@ func (s *Stream) RoundTrip(r *httpmsg.Request, deadline time.Time) (*httpmsg.Res
 	return s.conn.codec.RoundTrip(r, deadline)
 }
 
-// Abort ends the exchange with err, from any goroutine.
+// SetBodyDeadline bounds the reading of the response's body; zero means no bound. It
+// is called by the goroutine that runs the exchange.
+func (s *Stream) SetBodyDeadline(t time.Time) { s.conn.codec.SetBodyDeadline(t) }
+
+// Abort ends the exchange with err, from any goroutine. It must not be called
+// after Close.
 func (s *Stream) Abort(err error) { s.conn.codec.Abort(err) }
 
 // Local is our address on the connection, invalid if it has none.
@@ -167,8 +161,8 @@ func (s *Stream) TLS() *flow.TLS { return &s.conn.tls }
 // that it may have been closed by the upstream without anybody noticing.
 func (s *Stream) Reused() bool { return s.conn.requests > 1 }
 
-// Close ends the exchange. The connection goes back to the pool if the exchange was
-// complete, else it is closed. A second Close before the connection is lent again does
+// Close ends the exchange and the life of its response. The connection goes back to the
+// pool if the exchange was complete, else it is closed. A second Close before the connection is lent again does
 // nothing.
 func (s *Stream) Close() {
 	if !s.open.CompareAndSwap(true, false) {
@@ -184,6 +178,7 @@ func (s *Stream) Close() {
 		cn.close()
 		return
 	}
+	cn.codec.Release()
 	cn.pool.give(cn)
 }
 

@@ -1,0 +1,47 @@
+package upstream_test
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"testing"
+	"time"
+)
+
+// TestMain fails the package if goroutines or descriptors are left at its end.
+func TestMain(m *testing.M) {
+	goroutines := runtime.NumGoroutine()
+	code := m.Run()
+	var left string
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		n, sockets := runtime.NumGoroutine(), openSockets()
+		if n <= goroutines && sockets == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			buf := make([]byte, 1<<20)
+			left = fmt.Sprintf("left over: %d goroutines, %d sockets\n%s", n-goroutines, sockets, buf[:runtime.Stack(buf, true)])
+			break
+		}
+	}
+	if left != "" && code == 0 {
+		fmt.Fprintln(os.Stderr, left)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// openSockets counts this process's sockets and epoll sets of our own making.
+func openSockets() int {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return 0
+	}
+	n := 0
+	for _, e := range entries {
+		if target, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && len(target) > 6 && target[:6] == "socket" {
+			n++
+		}
+	}
+	return n
+}
