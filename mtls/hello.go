@@ -296,6 +296,8 @@ func (c *cursor) versions(h *Hello) {
 	outside := c.within(c.u8())
 	if c.left == 0 || c.left%2 != 0 || h.Versions != nil {
 		c.failed = true
+	} else {
+		h.Versions = make([]uint16, 0, c.left/2) // at most 127
 	}
 	for c.left > 0 && !c.failed {
 		h.Versions = append(h.Versions, uint16(c.u16()))

@@ -51,7 +51,24 @@ func (s *Secrets) Get(name string) *Secret {
 	}
 	sec := NewSecret(name)
 	s.secrets[name] = sec
-	f, err := fileFor(sec)
+	s.bindLocked(sec, name)
+	return sec
+}
+
+// Bind makes the secret of that name stand for the files of another name,
+// "file-cert:<chain>~<key>" or "file-root:<path>": the workload's own secrets
+// where its certificate is mounted. It is called once per name, before Run of a
+// Source would write the secret.
+func (s *Secrets) Bind(name, files string) *Secret {
+	sec := s.Get(name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.bindLocked(sec, files)
+	return sec
+}
+
+func (s *Secrets) bindLocked(sec *Secret, files string) {
+	f, err := fileFor(sec, files)
 	switch {
 	case err != nil:
 		sec.Fail(err)
@@ -63,7 +80,6 @@ func (s *Secrets) Get(name string) *Secret {
 		default:
 		}
 	}
-	return sec
 }
 
 // All lists the secrets by name.
@@ -119,8 +135,7 @@ type stamp struct {
 }
 
 // fileFor returns nil for a name that does not stand for files.
-func fileFor(sec *Secret) (*file, error) {
-	name := sec.name
+func fileFor(sec *Secret, name string) (*file, error) {
 	switch {
 	case name == systemRoots:
 		m, err := SystemTrust()
