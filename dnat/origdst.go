@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -33,13 +32,8 @@ func OriginalDst(c *net.TCPConn) (netip.AddrPort, error) {
 	if err != nil {
 		return netip.AddrPort{}, fmt.Errorf("reach socket: %w", err)
 	}
-	q, ok := queries.Get().(*query)
-	if !ok {
-		q = newQuery()
-	}
-	defer queries.Put(q)
-	q.mapped = addr.Is4()
-	if err := raw.Control(q.ask); err != nil {
+	q := query{mapped: addr.Is4()}
+	if err := raw.Control(q.run); err != nil {
 		return netip.AddrPort{}, fmt.Errorf("reach socket: %w", err)
 	}
 	switch {
@@ -52,22 +46,12 @@ func OriginalDst(c *net.TCPConn) (netip.AddrPort, error) {
 	}
 }
 
-// queries keeps what one call needs: the result has to outlive the closure, and a closure per connection costs.
-var queries = sync.Pool{}
-
-// query is one question to the kernel. Owned by the caller between Get and Put.
+// query is one question to the kernel. It stays on the stack: the compiler sees through SyscallConn and Control.
 type query struct {
 	mapped bool // ask for IPv4 first
 	sa     unix.RawSockaddrInet6
 	got    netip.AddrPort
 	errno  unix.Errno
-	ask    func(fd uintptr)
-}
-
-func newQuery() *query {
-	q := &query{}
-	q.ask = q.run
-	return q
 }
 
 // run asks at the level of the peer's family first: a dual-stack socket with a mapped peer answers at SOL_IP only.

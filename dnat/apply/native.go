@@ -3,6 +3,7 @@ package apply
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"reflect"
 	"slices"
 	"strings"
@@ -44,6 +45,9 @@ func openNative() (*native, error) {
 		n.chains, err = conn.ListChains()
 	}
 	if err != nil {
+		if !errors.Is(err, fs.ErrPermission) {
+			err = fmt.Errorf("%w: %w", ErrUnsupported, err) // EINVAL or EOPNOTSUPP: no such subsystem
+		}
 		return nil, errors.Join(explainNetlink("list nf_tables", err), conn.CloseLasting())
 	}
 	return n, nil

@@ -23,10 +23,15 @@ func addPassthrough() error {
 	if err != nil {
 		return explainNetlink("find interface lo", err)
 	}
-	if err := netlink.AddrAdd(lo, passthroughAddr()); err != nil && !errors.Is(err, unix.EEXIST) {
-		return explainNetlink("add ::6/128 to lo (IPv6 must be enabled on lo; OUTRIGGER_IPV6=false turns its capture off)", err)
+	err = netlink.AddrAdd(lo, passthroughAddr())
+	switch {
+	case errors.Is(err, unix.EEXIST):
+		return nil
+	case errors.Is(err, unix.EACCES):
+		return fmt.Errorf("add ::6/128 to lo: %w: IPv6 is disabled on lo: set net.ipv6.conf.lo.disable_ipv6=0, or OUTRIGGER_IPV6=false to leave IPv6 uncaptured: %w", ErrUnsupported, err)
+	default:
+		return explainNetlink("add ::6/128 to lo", err)
 	}
-	return nil
 }
 
 // removePassthrough tells whether the address was there.
