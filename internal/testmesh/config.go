@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -23,12 +24,14 @@ type Config struct {
 	IstiodEnv  []string // NAME=value, overruling ours
 	Istiod     string   // path of a pilot-discovery; empty: built and cached
 
+	SidecarEnv []string // NAME=value, for every sidecar; a pod's own overrule them
+
 	BinDir string // folder with outrigger and outrigger-init; empty: built at the first sidecar
 
-	WorkDir string // for files and logs; must not exist or be empty. Empty: a temporary folder
+	WorkDir string // for files and logs; must not exist. Empty: a temporary folder
 	Keep    bool   // Close leaves WorkDir in place
 
-	Progress func(string) // receives a line for each step; may be nil
+	Progress func(string) // receives a line for each step, one at a time; may be nil
 }
 
 // DefaultMeshConfig has access logs and tracing off and lets unknown hosts pass.
@@ -43,6 +46,19 @@ defaultConfig:
 func (c *Config) say(format string, args ...any) {
 	if c.Progress != nil {
 		c.Progress(fmt.Sprintf(format, args...))
+	}
+}
+
+// oneAtATime returns f for callers that work at the same time.
+func oneAtATime(f func(string)) func(string) {
+	if f == nil {
+		return nil
+	}
+	var mu sync.Mutex
+	return func(line string) {
+		mu.Lock()
+		defer mu.Unlock()
+		f(line)
 	}
 }
 

@@ -23,6 +23,9 @@
 // from a pod is made in this process, on sockets inside the pod's namespace.
 // Close kills every process and removes every namespace.
 //
+// Virtual addresses of services work through sidecars only, since there is no
+// kube-proxy: from a plain pod they are unreachable, and pods go by their names.
+//
 // It must not know how the product works inside: it starts the two binaries,
 // looks at their ports and files, and nothing else.
 package testmesh

@@ -243,6 +243,9 @@ func mark(o object) {
 		annotations = object{}
 	}
 	delete(annotations, stamp)
+	if len(annotations) == 0 {
+		delete(metadata, "annotations")
+	}
 	sum := sha256.Sum256([]byte(render([]object{o})))
 	annotations[stamp] = hex.EncodeToString(sum[:6])
 	metadata["annotations"] = annotations

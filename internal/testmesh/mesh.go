@@ -55,6 +55,7 @@ func Up(ctx context.Context, c Config) (*Mesh, error) {
 	if err := Missing(); err != nil {
 		return nil, err
 	}
+	c.Progress = oneAtATime(c.Progress)
 	if err := RemoveLeftovers(); err != nil {
 		c.say("leftovers of a dead mesh remain: %v", err)
 	}
@@ -79,8 +80,13 @@ func Up(ctx context.Context, c Config) (*Mesh, error) {
 // start makes everything that lives as long as the mesh.
 func (m *Mesh) start(ctx context.Context) error {
 	began := time.Now()
-	if err := os.MkdirAll(m.path("logs"), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(m.work), 0o755); err != nil {
 		return err
+	}
+	for _, dir := range []string{m.work, m.path("logs")} { // nobody else's folder
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			return err
+		}
 	}
 	m.starter = launch.NewStarter(m.programs.helper)
 	store := kubestub.NewStore()

@@ -184,16 +184,9 @@ func TestMeshLeavesNothingBehind(t *testing.T) {
 	if _, err := os.Stat(work); err == nil {
 		t.Errorf("%s is still there", work)
 	}
-	homes, err := filepath.Glob("/proc/[0-9]*/task/*/ns/net")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, home := range homes {
-		fi, err := os.Stat(home)
-		for name, was := range inside {
-			if err == nil && os.SameFile(fi, was) {
-				t.Errorf("thread %s is still in %s", home, name)
-			}
+	for name, was := range inside {
+		if left := threadsIn(t, was); len(left) > 0 {
+			t.Errorf("still in %s: %v", name, left)
 		}
 	}
 }

@@ -44,7 +44,7 @@ type Pod struct {
 // newPod makes a pod. If that fails, what there is of it is removed.
 func (m *Mesh) newPod(ctx context.Context, w *workload, o podOptions, number int) (*Pod, error) {
 	m.config.say("pod %s.%s (%s)", w.Name, w.Namespace, w.Address)
-	ns, err := netns.Create(m.run + "-" + w.Name)
+	ns, err := netns.Create(m.run + "-" + w.Name + "." + w.Namespace)
 	if err != nil {
 		return nil, err
 	}

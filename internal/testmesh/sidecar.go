@@ -135,7 +135,7 @@ func (p *Pod) capture(ctx context.Context) error {
 	err = p.mesh.starter.Run(ctx, &launch.Spec{
 		NetNS: p.ns.Path(), Mounts: p.nameFiles(), Caps: []int{unix.CAP_NET_ADMIN, unix.CAP_NET_RAW},
 		Argv: slices.Concat([]string{filepath.Join(bin, "outrigger-init")}, initArgs, p.options.initArgs),
-		Env:  environ(map[string]string{"PATH": os.Getenv("PATH")}, p.options.env),
+		Env:  environ(map[string]string{"PATH": os.Getenv("PATH")}, slices.Concat(p.mesh.config.SidecarEnv, p.options.env)),
 	}, out, out)
 	if err = errors.Join(err, out.Close()); err != nil {
 		return fmt.Errorf("install capture rules: %w\n%s", err, tail(p.log("init")))
@@ -267,7 +267,7 @@ func (p *Pod) sidecarEnv() ([]string, error) {
 		"ISTIO_META_OWNER":             "kubernetes://apis/apps/v1/namespaces/" + p.of.Namespace + "/deployments/" + p.of.Name,
 		"ISTIO_META_MESH_ID":           "cluster.local",
 		"TRUST_DOMAIN":                 "cluster.local",
-	}, p.options.env), nil
+	}, slices.Concat(p.mesh.config.SidecarEnv, p.options.env)), nil
 }
 
 // Ready waits until the sidecar's readiness port says 200, asked from outside of

@@ -16,6 +16,10 @@ import (
 // namespaces.
 const MustEnv = "OUTRIGGER_MUST_MESH"
 
+// BinEnv names a folder with the product's binaries, used where Config.BinDir is
+// empty: those of a build with the race detector, say.
+const BinEnv = "OUTRIGGER_BIN_DIR"
+
 // Option changes the configuration of a mesh made by Start.
 type Option func(*Config)
 
@@ -27,9 +31,18 @@ func WithIstiodEnv(env ...string) Option {
 	return func(c *Config) { c.IstiodEnv = append(c.IstiodEnv, env...) }
 }
 
-// WithCertTTL makes istiod issue workload certificates of that lifetime.
+// WithSidecarEnv sets environment variables of all sidecars, as NAME=value.
+func WithSidecarEnv(env ...string) Option {
+	return func(c *Config) { c.SidecarEnv = append(c.SidecarEnv, env...) }
+}
+
+// WithCertTTL makes istiod issue workload certificates of that lifetime, and
+// sidecars ask for no more: istiod refuses what is above its maximum.
 func WithCertTTL(ttl time.Duration) Option {
-	return WithIstiodEnv("DEFAULT_WORKLOAD_CERT_TTL="+ttl.String(), "MAX_WORKLOAD_CERT_TTL="+ttl.String())
+	return func(c *Config) {
+		WithIstiodEnv("DEFAULT_WORKLOAD_CERT_TTL="+ttl.String(), "MAX_WORKLOAD_CERT_TTL="+ttl.String())(c)
+		WithSidecarEnv("SECRET_TTL=" + ttl.String())(c)
+	}
 }
 
 // WithConfig changes the configuration in any way.
@@ -44,7 +57,7 @@ const startTimeout = 15 * time.Minute
 // all logs are shown.
 func Start(tb testing.TB, dir string, opts ...Option) *Mesh {
 	tb.Helper()
-	c := Config{Dir: dir, Progress: func(line string) { tb.Helper(); tb.Log(line) }}
+	c := Config{Dir: dir, BinDir: os.Getenv(BinEnv), Progress: func(line string) { tb.Helper(); tb.Log(line) }}
 	if err := Missing(); err != nil {
 		if os.Getenv(MustEnv) == "1" {
 			tb.Fatalf("%v (and %s=1 forbids to skip)", err, MustEnv)

@@ -32,7 +32,7 @@ func Exec(s *Spec) error {
 	if err := s.drop(); err != nil {
 		return fmt.Errorf("drop privileges: %w", err)
 	}
-	if err := diesWithParent(); err != nil {
+	if err := diesWith(s.Parent); err != nil {
 		return err
 	}
 	return fmt.Errorf("exec %s: %w", s.Argv[0], unix.Exec(s.Argv[0], s.Argv, s.Env))
@@ -168,13 +168,13 @@ func (s *Spec) drop() error {
 	return nil
 }
 
-// diesWithParent asks to be killed when the starting thread ends. It comes after
-// the change of uid, which cancels it.
-func diesWithParent() error {
+// diesWith asks to be killed when the starting thread of the parent ends. It
+// comes after the change of uid, which cancels it.
+func diesWith(parent int) error {
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
 		return err
 	}
-	if os.Getppid() == 1 {
+	if os.Getppid() != parent {
 		return errors.New("parent is gone")
 	}
 	return nil

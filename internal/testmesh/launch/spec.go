@@ -15,6 +15,7 @@ package launch
 import (
 	"encoding/json"
 	"errors"
+	"os"
 )
 
 // Mount puts the file or folder Source at Target.
@@ -43,15 +44,18 @@ type Spec struct {
 	Dir  string `json:",omitempty"` // working directory, in the program's view
 	Argv []string
 	Env  []string
+
+	Parent int // set by Starter: the process without which the program must not live
 }
 
 // errNoProgram is returned for a Spec without Argv.
 var errNoProgram = errors.New("no program to start")
 
-func (s *Spec) encode() (string, error) {
+func (s Spec) encode() (string, error) {
 	if len(s.Argv) == 0 {
 		return "", errNoProgram
 	}
+	s.Parent = os.Getpid()
 	b, err := json.Marshal(s)
 	return string(b), err
 }
