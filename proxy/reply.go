@@ -67,12 +67,7 @@ var (
 	replyAbsolutePath    = &Reply{Status: 404, Details: "absolute_path_rejected"}
 	replyBadPath         = &Reply{Status: 400, Details: "path_normalization_failed"}
 	replyUpgradeFailed   = &Reply{Status: 403, Details: "upgrade_failed", Close: true}
-	replyBodyTooLarge    = &Reply{Status: 507, Body: "exceeded request buffer limit while retrying upstream", Details: "request_payload_exceeded_retry_buffer_limit"}
-	replyNoWeight        = &Reply{Status: 503, Flag: flow.NoClusterFound, Flagged: true, Details: "cluster_not_found"}
-	replyInternal        = &Reply{Status: 500, Details: "internal_error"}
-	replyRequestTimeout  = &Reply{Status: 408, Body: "request timeout", Details: "request_overall_timeout", Close: true}
 	replyStreamIdleEarly = &Reply{Status: 408, Flag: flow.StreamIdleTimeout, Flagged: true, Body: "stream timeout", Details: "stream_idle_timeout", Close: true}
-	replyStreamIdle      = &Reply{Status: 504, Flag: flow.StreamIdleTimeout, Flagged: true, Body: "stream timeout", Details: "stream_idle_timeout"}
 )
 
 // causeOf finds the row of an error.
@@ -91,6 +86,9 @@ func replyFor(err error, attempts int) *Reply {
 	fe, ok := flow.AsError(err)
 	if !ok {
 		fe = &flow.Error{Side: flow.SideInternal, Flag: flow.LocalReset, Kind: flow.KindOther, Err: err}
+	}
+	if r := replyToDownstream(fe); r != nil {
+		return r
 	}
 	c := causeOf(fe.Kind)
 	r := &Reply{Status: c.status, Flag: c.flag, Flagged: true, Body: c.body, Details: c.details}
@@ -111,6 +109,21 @@ func replyFor(err error, attempts int) *Reply {
 	r.Body = resetBody(c.reset, reason, attempts)
 	r.Details = resetDetails("upstream_reset_before_response_started", c.reset, reason)
 	return r
+}
+
+// replyToDownstream is the reply to a request that the downstream itself spoiled,
+// or nil.
+func replyToDownstream(fe *flow.Error) *Reply {
+	switch {
+	case fe.Side != flow.SideDownstream:
+		return nil
+	case fe.Kind == flow.KindProtocol:
+		return &Reply{Status: 400, Body: "Bad Request", Flag: flow.DownstreamProtocolError, Flagged: true, Details: fe.Details, Close: true}
+	case fe.Kind == flow.KindTimeout:
+		return replyStreamIdleEarly
+	default:
+		return nil
+	}
 }
 
 // transportReason is the failure reason that Envoy reports for this kind: only
