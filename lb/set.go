@@ -55,8 +55,14 @@ const (
 // that was built should be published. Of several specs with one address the first
 // counts. The sets of a cluster must be built one after another.
 func NewSet(prev *Set, specs []EndpointSpec, p Policy) *Set {
-	s := &Set{policy: p.withDefaults(), starts: make(map[start]*atomic.Uint64)}
-	s.adopt(prev, specs)
+	return build(prev, adopt(prev, specs), p)
+}
+
+// With is the set under another policy.
+func (s *Set) With(p Policy) *Set { return build(s, s.endpoints, p) }
+
+func build(prev *Set, endpoints []*Endpoint, p Policy) *Set {
+	s := &Set{endpoints: endpoints, policy: p.withDefaults()}
 	byPriority := s.byPriority()
 	for _, members := range byPriority {
 		s.levels = append(s.levels, count(members))
@@ -103,31 +109,51 @@ func (s *Set) Standing() (total, healthy, degraded int) {
 	return total, healthy, degraded
 }
 
-// adopt fills s.endpoints with one endpoint for each address of specs, those of
-// prev where they exist.
-func (s *Set) adopt(prev *Set, specs []EndpointSpec) {
-	known := make(map[netip.AddrPort]*Endpoint, len(specs))
+// adopt returns one endpoint for each address of specs, those of prev where they
+// exist.
+func adopt(prev *Set, specs []EndpointSpec) []*Endpoint {
+	if prev != nil && prev.lists(specs) {
+		for i, e := range prev.endpoints {
+			e.spec.Store(&specs[i])
+		}
+		return prev.endpoints
+	}
+	known := make(map[netip.AddrPort]*Endpoint, len(specs)) // nil: already taken
 	if prev != nil {
 		for _, e := range prev.endpoints {
 			known[e.addr] = e
 		}
 	}
-	s.endpoints = make([]*Endpoint, 0, len(specs))
-	taken := make(map[netip.AddrPort]struct{}, len(specs))
+	endpoints := make([]*Endpoint, 0, len(specs))
 	for i := range specs {
 		spec := &specs[i]
-		if _, double := taken[spec.Addr]; double {
-			continue
-		}
-		taken[spec.Addr] = struct{}{}
-		e := known[spec.Addr]
-		if e == nil {
+		e, ok := known[spec.Addr]
+		switch {
+		case !ok:
 			e = NewEndpoint(spec)
-		} else {
+		case e == nil:
+			continue
+		default:
 			e.spec.Store(spec)
 		}
-		s.endpoints = append(s.endpoints, e)
+		known[spec.Addr] = nil
+		endpoints = append(endpoints, e)
 	}
+	return endpoints
+}
+
+// lists reports whether specs have the addresses of the set in the same order, as
+// they mostly do when only weights or health have changed.
+func (s *Set) lists(specs []EndpointSpec) bool {
+	if len(specs) != len(s.endpoints) {
+		return false
+	}
+	for i, e := range s.endpoints {
+		if e.addr != specs[i].Addr {
+			return false
+		}
+	}
+	return true
 }
 
 // byPriority lists the endpoints of each priority in use, most preferred first.
@@ -135,14 +161,16 @@ func (s *Set) byPriority() [][]*Endpoint {
 	if len(s.endpoints) == 0 {
 		return nil
 	}
-	sorted := slices.Clone(s.endpoints)
-	slices.SortStableFunc(sorted, func(a, b *Endpoint) int {
-		return cmp.Compare(a.Spec().Priority, b.Spec().Priority)
-	})
+	order := func(a, b *Endpoint) int { return cmp.Compare(a.Spec().Priority, b.Spec().Priority) }
+	sorted := s.endpoints
+	if !slices.IsSortedFunc(sorted, order) {
+		sorted = slices.Clone(sorted)
+		slices.SortStableFunc(sorted, order)
+	}
 	var lists [][]*Endpoint
 	begin := 0
 	for i := range sorted {
-		if i+1 == len(sorted) || sorted[i+1].Spec().Priority != sorted[i].Spec().Priority {
+		if i+1 == len(sorted) || order(sorted[i], sorted[i+1]) != 0 {
 			lists = append(lists, sorted[begin:i+1:i+1])
 			begin = i + 1
 		}
@@ -208,11 +236,10 @@ func (s *Set) groups(prev *Set, members []*Endpoint, st standing) []group {
 // appendGroup adds the members that the standing admits, if there are any and their
 // weight is not zero.
 func (s *Set) appendGroup(to []group, prev *Set, members []*Endpoint, st standing, locality string, weight float64) []group {
-	chosen := make([]*Endpoint, 0, len(members))
-	for _, e := range members {
-		if st.admits(e.Spec().Health) {
-			chosen = append(chosen, e)
-		}
+	chosen := members
+	refused := func(e *Endpoint) bool { return !st.admits(e.Spec().Health) }
+	if slices.ContainsFunc(members, refused) {
+		chosen = slices.DeleteFunc(slices.Clone(members), refused)
 	}
 	if len(chosen) == 0 || weight <= 0 {
 		return to
@@ -232,6 +259,9 @@ func (s *Set) appendGroup(to []group, prev *Set, members []*Endpoint, st standin
 
 // startAt finds where round robin goes on: where prev was, or anywhere.
 func (s *Set) startAt(prev *Set, at start) *atomic.Uint64 {
+	if s.starts == nil {
+		s.starts = make(map[start]*atomic.Uint64)
+	}
 	if prev != nil && prev.starts[at] != nil {
 		s.starts[at] = prev.starts[at]
 		return s.starts[at]

@@ -243,6 +243,26 @@ func TestRoundRobinGoesOnAcrossUpdates(t *testing.T) {
 	}
 }
 
+func TestAnotherPolicyKeepsEndpoints(t *testing.T) {
+	t.Parallel()
+	set := lb.NewSet(nil, many(0, 3, func(i int, s *lb.EndpointSpec) { s.Weight = uint32(i + 1) }), lb.Policy{Kind: lb.Random})
+	other := set.With(lb.Policy{Kind: lb.RoundRobin})
+	if other.Endpoints()[2] != set.Endpoints()[2] || other.Policy().Kind != lb.RoundRobin {
+		t.Error("the endpoints or the policy are others")
+	}
+	near(t, "weight 3 of 6", spread(t, other, 600)[addr(2)], 600, 0.5)
+}
+
+func TestUpdateMayReorderAndRepeat(t *testing.T) {
+	t.Parallel()
+	set := lb.NewSet(nil, many(0, 3, nil), lb.Policy{})
+	specs := []lb.EndpointSpec{{Addr: addr(2)}, {Addr: addr(7)}, {Addr: addr(2)}, {Addr: addr(0)}, {Addr: addr(7)}}
+	got := lb.NewSet(set, specs, lb.Policy{}).Endpoints()
+	if len(got) != 3 || got[0] != set.Endpoints()[2] || got[1].Addr() != addr(7) || got[2] != set.Endpoints()[0] {
+		t.Errorf("got %v", got)
+	}
+}
+
 func TestRoundRobinStartsAnywhere(t *testing.T) {
 	t.Parallel()
 	seen := make(map[netip.AddrPort]bool)

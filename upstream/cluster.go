@@ -110,14 +110,24 @@ func (c *Cluster) Remove() {
 
 // settle gives up the connections that the step from old to now makes useless.
 func (c *Cluster) settle(old, now *lb.Set) {
-	stays := make(map[*lb.Endpoint]struct{}, now.Len())
-	for _, e := range now.Endpoints() {
-		stays[e] = struct{}{}
+	before, after := old.Endpoints(), now.Endpoints()
+	same := 0 // most updates leave the list as it was
+	for same < len(before) && same < len(after) && before[same] == after[same] {
+		same++
+	}
+	for _, e := range after {
 		if e.Attachment() != nil {
 			berthOf(c, e).join()
 		}
 	}
-	for _, e := range old.Endpoints() {
+	if same == len(before) {
+		return
+	}
+	stays := make(map[*lb.Endpoint]struct{}, len(after)-same)
+	for _, e := range after[same:] {
+		stays[e] = struct{}{}
+	}
+	for _, e := range before[same:] {
 		if _, ok := stays[e]; !ok {
 			berthOf(c, e).leave()
 		}

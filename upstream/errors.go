@@ -123,9 +123,18 @@ func systemText(err error) string {
 func handshakeFailed(err error) *flow.Error {
 	return &flow.Error{
 		Side: flow.SideUpstream, Flag: flow.UpstreamConnectionFailure, Kind: flow.KindTLSFailure,
-		Retry: flow.RetryUnsent, Details: "TLS_error:" + tlsWord(err) + strings.TrimPrefix(err.Error(), "TLS_error: "), Err: err,
+		Retry: flow.RetryUnsent, Details: "TLS_error:" + tlsWord(err) + strings.TrimPrefix(err.Error(), "TLS_error: "),
+		Err: handshakeError{err},
 	}
 }
+
+// handshakeError keeps the cause of a failed handshake, whose text is in the details
+// already.
+type handshakeError struct{ err error }
+
+func (handshakeError) Error() string { return "handshake with the endpoint failed" }
+
+func (e handshakeError) Unwrap() error { return e.err }
 
 func tlsWord(err error) string {
 	var (

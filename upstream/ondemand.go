@@ -39,6 +39,9 @@ func (v *visitor) use() *lb.Endpoint {
 
 // get finds the endpoint of an address, or makes it.
 func (d *onDemand) get(c *Cluster, spec *Spec, to netip.AddrPort) *lb.Endpoint {
+	if to.Addr().Is4In6() {
+		to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
+	}
 	if v := d.last.Load(); v != nil && v.endpoint.Addr() == to {
 		return v.use()
 	}
