@@ -278,7 +278,8 @@ func (c *ClientConn) Alive() bool {
 	return c.rd.err == nil && c.rd.avail() == 0 && c.alive.check()
 }
 
-// Close ends the connection, and an exchange that runs on it.
+// Close ends the connection. It is for the goroutine that owns it; to end an
+// exchange that another one runs, there is Abort.
 func (c *ClientConn) Close() error {
 	err := c.conn.Close()
 	if c.state == clientBody {

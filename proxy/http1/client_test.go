@@ -93,57 +93,53 @@ func TestRequestsAreSerialised(t *testing.T) {
 }
 
 func TestResponses(t *testing.T) {
-	head := get()
-	head.Method = "HEAD"
 	tests := []struct {
 		name     string
-		r        *httpmsg.Request
+		method   string
 		raw      string
 		end      bool
 		want     string
 		reusable bool
 	}{
-		{"length", nil, "HTTP/1.1 200 Fine\r\nContent-Length: 3\r\nX: y\r\n\r\nabc", false, "200 Fine 3 [content-length: 3] [x: y] abc", true},
-		{"no content", nil, "HTTP/1.1 204 No Content\r\n\r\n", false, "204 No Content 0 ", true},
-		{"not modified", nil, "HTTP/1.1 304 Not Modified\r\ncontent-length: 9\r\n\r\n", false, "304 Not Modified 9 [content-length: 9] ", true},
-		{"empty reason", nil, "HTTP/1.1 200 \r\ncontent-length: 0\r\n\r\n", false, "200  0 [content-length: 0] ", true},
-		{"no reason", nil, "HTTP/1.1 200\r\ncontent-length: 0\r\n\r\n", false, "200  0 [content-length: 0] ", true},
-		{"head", head, "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n", false, "200 OK 9 [content-length: 9] ", true},
-		{"head without length", head, "HTTP/1.1 200 OK\r\n\r\n", false, "200 OK -1 ", true},
-		{"chunks", nil, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n1;x\r\nd\r\n0\r\nt: r\r\n\r\n", false, "200 OK -1 abcd", true},
-		{"until close", nil, "HTTP/1.1 200 OK\r\n\r\nabc", true, "200 OK -1 abc", false},
-		{"HTTP/1.0", nil, "HTTP/1.0 200 OK\r\ncontent-length: 3\r\n\r\nabc", false, "200 OK 3 [content-length: 3] abc", false},
-		{"HTTP/1.0 keep-alive", nil, "HTTP/1.0 200 OK\r\nconnection: Keep-Alive\r\ncontent-length: 3\r\n\r\nabc", false, "200 OK 3 [content-length: 3] abc", true},
-		{"close", nil, "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 3\r\n\r\nabc", false, "200 OK 3 [content-length: 3] abc", false},
-		{"hop-by-hop fields go", nil, "HTTP/1.1 200 OK\r\nconnection: x\r\nx: 1\r\nkeep-alive: a\r\nproxy-connection: b\r\nupgrade: h2\r\ncontent-length: 0\r\ny: 2\r\n\r\n", false, "200 OK 0 [content-length: 0] [y: 2] ", true},
-		{"interim", nil, "HTTP/1.1 103 Early Hints\r\nlink: a\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\na", false, "103[link: a] 100 200 OK 1 [content-length: 1] a", true},
-		{"unsolicited bytes", nil, "HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nabc", false, "200 OK 1 [content-length: 1] a", false},
+		{"length", "GET", "HTTP/1.1 200 Fine\r\nContent-Length: 3\r\nX: y\r\n\r\nabc", false, "200 Fine 3 [content-length: 3] [x: y] abc", true},
+		{"no content", "GET", "HTTP/1.1 204 No Content\r\n\r\n", false, "204 No Content 0 ", true},
+		{"not modified", "GET", "HTTP/1.1 304 Not Modified\r\ncontent-length: 9\r\n\r\n", false, "304 Not Modified 9 [content-length: 9] ", true},
+		{"empty reason", "GET", "HTTP/1.1 200 \r\ncontent-length: 0\r\n\r\n", false, "200  0 [content-length: 0] ", true},
+		{"no reason", "GET", "HTTP/1.1 200\r\ncontent-length: 0\r\n\r\n", false, "200  0 [content-length: 0] ", true},
+		{"head", "HEAD", "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n", false, "200 OK 9 [content-length: 9] ", true},
+		{"head without length", "HEAD", "HTTP/1.1 200 OK\r\n\r\n", false, "200 OK -1 ", true},
+		{"chunks", "GET", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n1;x\r\nd\r\n0\r\nt: r\r\n\r\n", false, "200 OK -1 abcd", true},
+		{"until close", "GET", "HTTP/1.1 200 OK\r\n\r\nabc", true, "200 OK -1 abc", false},
+		{"HTTP/1.0", "GET", "HTTP/1.0 200 OK\r\ncontent-length: 3\r\n\r\nabc", false, "200 OK 3 [content-length: 3] abc", false},
+		{"HTTP/1.0 keep-alive", "GET", "HTTP/1.0 200 OK\r\nconnection: Keep-Alive\r\ncontent-length: 3\r\n\r\nabc", false, "200 OK 3 [content-length: 3] abc", true},
+		{"close", "GET", "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 3\r\n\r\nabc", false, "200 OK 3 [content-length: 3] abc", false},
+		{"hop-by-hop fields go", "GET", "HTTP/1.1 200 OK\r\nconnection: x\r\nx: 1\r\nkeep-alive: a\r\nproxy-connection: b\r\nupgrade: h2\r\ncontent-length: 0\r\ny: 2\r\n\r\n", false, "200 OK 0 [content-length: 0] [y: 2] ", true},
+		{"interim", "GET", "HTTP/1.1 103 Early Hints\r\nlink: a\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\na", false, "103[link: a] 100 200 OK 1 [content-length: 1] a", true},
+		{"unsolicited bytes", "GET", "HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nabc", false, "200 OK 1 [content-length: 1] a", false},
 
-		{"cut in the body", nil, "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc", true, "200 OK 9 [content-length: 9] abc!UC", false},
-		{"cut in a chunk", nil, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n9\r\nabc", true, "200 OK -1 abc!UC", false},
-		{"bad chunk", nil, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabcd\r\n", false, "200 OK -1 abc!UPE", false},
-		{"bad trailer", nil, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx y\r\n\r\n", false, "200 OK -1 !UPE", false},
-		{"nothing", nil, "", true, "!UC", false},
-		{"cut in the head", nil, "HTTP/1.1 200 OK\r\nconte", true, "!UC", false},
-		{"garbage", nil, "SSH-2.0-x\r\n", false, "!UPE", false},
-		{"HTTP/2", nil, "HTTP/2 200 OK\r\n\r\n", false, "!UPE", false},
-		{"status of two digits", nil, "HTTP/1.1 20 OK\r\n\r\n", false, "!UPE", false},
-		{"two lengths", nil, "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab", false, "!UPE", false},
-		{"length and chunked", nil, "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", false, "!UPE", false},
-		{"unknown coding", nil, "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\n\r\n", false, "!UPE", false},
-		{"unasked upgrade", nil, "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n", false, "!UPE", false},
-		{"too many headers", nil, "HTTP/1.1 200 OK\r\n" + strings.Repeat("a: b\r\n", 101) + "\r\n", false, "!UPE", false},
-		{"too large", nil, "HTTP/1.1 200 OK\r\na: " + strings.Repeat("b", 61<<10) + "\r\n\r\n", false, "!UPE", false},
-		{"flood of hints", nil, strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 40), false, strings.Repeat("103 ", 32) + "!UPE", false},
+		{"cut in the body", "GET", "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc", true, "200 OK 9 [content-length: 9] abc!UC", false},
+		{"cut in a chunk", "GET", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n9\r\nabc", true, "200 OK -1 abc!UC", false},
+		{"bad chunk", "GET", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabcd\r\n", false, "200 OK -1 abc!UPE", false},
+		{"bad trailer", "GET", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx y\r\n\r\n", false, "200 OK -1 !UPE", false},
+		{"nothing", "GET", "", true, "!UC", false},
+		{"cut in the head", "GET", "HTTP/1.1 200 OK\r\nconte", true, "!UC", false},
+		{"garbage", "GET", "SSH-2.0-x\r\n", false, "!UPE", false},
+		{"HTTP/2", "GET", "HTTP/2 200 OK\r\n\r\n", false, "!UPE", false},
+		{"status of two digits", "GET", "HTTP/1.1 20 OK\r\n\r\n", false, "!UPE", false},
+		{"two lengths", "GET", "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab", false, "!UPE", false},
+		{"length and chunked", "GET", "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", false, "!UPE", false},
+		{"unknown coding", "GET", "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\n\r\n", false, "!UPE", false},
+		{"unasked upgrade", "GET", "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n", false, "!UPE", false},
+		{"too many headers", "GET", "HTTP/1.1 200 OK\r\n" + strings.Repeat("a: b\r\n", 101) + "\r\n", false, "!UPE", false},
+		{"too large", "GET", "HTTP/1.1 200 OK\r\na: " + strings.Repeat("b", 61<<10) + "\r\n\r\n", false, "!UPE", false},
+		{"flood of hints", "GET", strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 40), false, strings.Repeat("103 ", 32) + "!UPE", false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			c, up := upstream(t)
-			r := tt.r
-			if r == nil {
-				r = get()
-			}
+			r := get()
+			r.Method = tt.method
 			script(t, up, r.Method+" / HTTP/1.1\r\nhost: h\r\n\r\n", tt.raw, tt.end)
 			if got := exchange(c, r); got != tt.want {
 				t.Errorf("got  %s\nwant %s", got, tt.want)

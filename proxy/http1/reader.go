@@ -256,6 +256,9 @@ func (rd *reader) readConn(p []byte) (int, error) {
 	if rd.err != nil {
 		return 0, rd.err
 	}
+	if rd.perRead > 0 {
+		rd.limit = time.Now().Add(rd.perRead)
+	}
 	for {
 		if err := rd.arm(); err != nil {
 			return 0, err
@@ -281,9 +284,6 @@ func (rd *reader) readConn(p []byte) (int, error) {
 
 // arm sees to it that a deadline fires no later than the present limit.
 func (rd *reader) arm() error {
-	if rd.perRead > 0 {
-		rd.limit = time.Now().Add(rd.perRead)
-	}
 	if !rd.limit.IsZero() && (rd.armed.IsZero() || rd.armed.After(rd.limit)) {
 		rd.armed = rd.limit
 		if err := rd.conn.SetReadDeadline(rd.limit); err != nil {
