@@ -137,12 +137,11 @@ func (c *Client) verifier(st *clientState, sni string) *verifier {
 		required: true,
 		matchers: c.spec.MatchSANs,
 		roots:    st.roots,
+		byHost:   c.spec.VerifyHostname,
+		hostname: sni,
 	}
 	if c.spec.Roots != nil {
 		v.peers = &c.spec.Roots.peers
-	}
-	if c.spec.VerifyHostname {
-		v.hostname = func() string { return sni }
 	}
 	return v
 }

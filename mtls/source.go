@@ -1,13 +1,16 @@
 package mtls
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -203,14 +206,14 @@ func (s *Source) fileChanged() <-chan struct{} {
 	return s.rootFile.Changed()
 }
 
-// untilRotation is the time left until the part GraceRatio of the lifetime is
-// left, jittered so that a fleet that started together does not rotate together.
+// untilRotation is, for a certificate just received, the time until the part
+// GraceRatio of its lifetime is left, jittered so that a fleet that started
+// together does not rotate together. The lifetime counts from now: CAs backdate,
+// which would make short-lived certificates due at once.
 func (s *Source) untilRotation() time.Duration {
-	m := s.cert.Load()
 	ratio := s.spec.GraceRatio + graceJitter*(2*rand.Float64()-1)
-	lifetime := m.NotAfter.Sub(m.NotBefore)
-	due := m.NotAfter.Add(-time.Duration(float64(lifetime) * ratio))
-	return max(time.Until(due), minRotation)
+	lifetime := time.Until(s.cert.Load().NotAfter)
+	return max(time.Duration(float64(lifetime)*(1-ratio)), minRotation)
 }
 
 // renew obtains one certificate for a fresh key and publishes it. Roots go first:
@@ -267,14 +270,7 @@ func (s *Source) read(answer []string, key crypto.Signer) (pair, roots *Material
 	if err != nil {
 		return nil, nil, err
 	}
-	var chain strings.Builder
-	for _, text := range answer[:last] {
-		chain.WriteString(text)
-		if !strings.HasSuffix(text, "\n") {
-			chain.WriteByte('\n')
-		}
-	}
-	if pair, err = NewKeyPair([]byte(chain.String()), keyPEM); err != nil {
+	if pair, err = NewKeyPair(withoutRoots(strings.Join(answer[:last], "\n"), roots), keyPEM); err != nil {
 		return nil, nil, err
 	}
 	now := time.Now()
@@ -284,6 +280,24 @@ func (s *Source) read(answer []string, key crypto.Signer) (pair, roots *Material
 	}
 	s.warn(pair, roots, now)
 	return pair, roots, nil
+}
+
+// withoutRoots drops self-signed roots from a chain: a peer trusts its own copy or
+// none, and istiod with a plugged-in CA sends them in every chain.
+func withoutRoots(chain string, roots *Material) []byte {
+	var out []byte
+	for rest := []byte(chain); ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			return out
+		}
+		root := slices.ContainsFunc(roots.roots, func(c *x509.Certificate) bool {
+			return bytes.Equal(c.Raw, block.Bytes) && bytes.Equal(c.RawSubject, c.RawIssuer)
+		})
+		if !root {
+			out = append(out, pem.EncodeToMemory(block)...)
+		}
+	}
 }
 
 // warn says what makes peers refuse us although the CA signed.

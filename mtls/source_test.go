@@ -70,6 +70,34 @@ func TestSourceRotatesHalfWay(t *testing.T) {
 	})
 }
 
+func TestSourceSendsNoRootsAndIgnoresBackdating(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		root := mtlstest.NewCA(t, "cluster.local")
+		ca, reg := root.Intermediate(), mtls.NewSecrets(quiet())
+		var times []time.Time
+		s := newSource(t, mtls.SourceSpec{
+			Secrets: reg, Lifetime: 2 * time.Minute,
+			Sign: func(ctx context.Context, csr []byte, lifetime time.Duration) ([]string, error) {
+				times = append(times, time.Now())
+				answer, err := ca.Sign(ctx, csr, lifetime)
+				return []string{answer[0], string(root.RootPEM()), answer[1]}, err
+			},
+		})
+		run(t, s.Run)
+		cert := reg.Get(mtls.WorkloadCert)
+		if err := cert.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := cert.Load().Certificates(); len(got) != 2 || got[1].Subject.CommonName != "intermediate" {
+			t.Errorf("chain of %d certificates", len(got))
+		}
+		<-cert.Changed()
+		if gap := times[1].Sub(times[0]); gap < 58*time.Second || gap > 62*time.Second {
+			t.Errorf("rotated after %v, want about 1 min", gap)
+		}
+	})
+}
+
 func TestSourceRetriesAndKeepsWhatItHas(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ca, reg := mtlstest.NewCA(t, "cluster.local"), mtls.NewSecrets(quiet())

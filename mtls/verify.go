@@ -31,12 +31,13 @@ const maxChain = 10
 // verifier checks a peer's certificates. It is immutable.
 type verifier struct {
 	usage    x509.ExtKeyUsage
-	required bool          // the peer must show a certificate
-	workload bool          // the peer must be a workload with one SPIFFE id
-	matchers []SANMatcher  // one must match, if there are any
-	peers    *identities   // of the secret that holds the roots
-	roots    *Material     // nil: the chain is not checked at all
-	hostname func() string // if set, the name that the leaf must be valid for
+	required bool         // the peer must show a certificate
+	workload bool         // the peer must be a workload with one SPIFFE id
+	matchers []SANMatcher // one must match, if there are any
+	peers    *identities  // of the secret that holds the roots
+	roots    *Material    // nil: the chain is not checked at all
+	byHost   bool         // the leaf must be valid for hostname
+	hostname string
 }
 
 // verify runs in tls.Config.VerifyConnection, for new and resumed sessions alike.
@@ -119,8 +120,8 @@ func (v *verifier) names(cs *tls.ConnectionState) error {
 			return fmt.Errorf("%w: %w", ErrName, err)
 		}
 	}
-	if v.hostname != nil {
-		if err := leaf.VerifyHostname(v.hostname()); err != nil {
+	if v.byHost {
+		if err := leaf.VerifyHostname(v.hostname); err != nil {
 			return fmt.Errorf("%w (%w)", ErrName, err)
 		}
 	}

@@ -139,7 +139,8 @@ func Secret(name string, m *mtls.Material) *mtls.Secret {
 	return s
 }
 
-// Sign is a mtls.SignFunc: it signs the CSR's names for the lifetime asked for.
+// Sign is a mtls.SignFunc: it signs the CSR's names for the lifetime asked for,
+// backdated by two minutes as istiod does.
 func (ca *CA) Sign(_ context.Context, csr []byte, lifetime time.Duration) ([]string, error) {
 	block, _ := pem.Decode(csr)
 	if block == nil {
@@ -153,7 +154,7 @@ func (ca *CA) Sign(_ context.Context, csr []byte, lifetime time.Duration) ([]str
 		return nil, fmt.Errorf("check CSR: %w", err)
 	}
 	template := leaf()
-	template.NotBefore = time.Now()
+	template.NotBefore = time.Now().Add(-2 * time.Minute)
 	template.NotAfter = time.Now().Add(lifetime)
 	template.URIs = req.URIs
 	cert, err := trySign(template, ca.cert, req.PublicKey, ca.key)
