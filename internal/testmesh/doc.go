@@ -3,17 +3,20 @@
 // application and, unless told otherwise, a sidecar started exactly as an
 // injected container is. Ten lines make a test:
 //
-//	func TestWeights(t *testing.T) {
-//		mesh := testmesh.Start(t, "testdata/shop") // a folder of Istio YAML
-//		mesh.Pods("reviews-v1", "reviews-v2")      // WorkloadEntries of the folder
-//		web := mesh.Pod("web-1")                   // ready when it returns
+//	func TestHello(t *testing.T) {
+//		mesh := testmesh.Start(t, "shop/mesh") // a folder of Istio YAML
+//		mesh.PlainPod("reviews-v1")            // a WorkloadEntry of the folder
+//		web := mesh.PlainPod("web")
 //
-//		reply := web.Get("http://reviews:9080/")
-//		if reply.Status != 200 {
-//			t.Fatalf("got %v", reply)
+//		reply := web.Get("http://reviews-v1:9080/hello")
+//		if reply.Status != 200 || reply.Echo.Path != "/hello" {
+//			t.Errorf("got %v", reply)
 //		}
-//		t.Log(reply.Echo.Pod, reply.Echo.Headers)
 //	}
+//
+// These two have no sidecar. With Pod in place of PlainPod they have one, are
+// ready when Pod returns, and the name of the service works too:
+// web.Get("http://reviews:9080/hello"). Pods makes several at once.
 //
 // Its life: Up removes what dead runs left behind, finds or builds istiod, makes
 // the control plane's namespace with bridge, stub Kubernetes API and keys, and

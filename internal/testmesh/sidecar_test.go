@@ -14,20 +14,22 @@ import (
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/internal/testmesh"
+	"github.com/outrigger-mesh/outrigger/internal/testmesh/build"
 )
 
 // standIn builds a program that tells how it was started and returns a folder
 // that has it under the names of the product's binaries.
 func standIn(t *testing.T) string {
 	t.Helper()
-	dir := t.TempDir()
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(dir, "outrigger"), "./testdata/standin")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	if err := os.Link(filepath.Join(dir, "outrigger"), filepath.Join(dir, "outrigger-init")); err != nil {
+	built, err := build.Builder{}.Programs(t.Context(), "internal/testmesh/testdata/standin")
+	if err != nil {
 		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for _, name := range []string{"outrigger", "outrigger-init"} {
+		if err := os.Symlink(filepath.Join(built, "standin"), filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return dir
 }

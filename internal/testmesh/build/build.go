@@ -232,6 +232,7 @@ func (g gocmd) command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = g.dir
 	cmd.Env = append(os.Environ(), g.env...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // so that it ends its compilers too
 	cmd.WaitDelay = 5 * time.Second
 	return cmd
 }
