@@ -206,8 +206,9 @@ func (st standing) admits(h Health) bool {
 // groups makes the lists to pick from for one priority. In panic localities do not
 // count, as in Envoy.
 func (s *Set) groups(prev *Set, members []*Endpoint, st standing) []group {
+	at := start{priority: members[0].Spec().Priority, standing: st}
 	if !s.policy.LocalityWeighted || st == everyone {
-		return s.appendGroup(nil, prev, members, st, "", 1)
+		return s.appendGroup(nil, prev, members, at, 1)
 	}
 	var order []string
 	within := make(map[string][]*Endpoint)
@@ -228,16 +229,17 @@ func (s *Set) groups(prev *Set, members []*Endpoint, st standing) []group {
 		}
 		part := float64(s.policy.Overprovisioning) / 100 * float64(available) / float64(len(within[l]))
 		weight := float64(within[l][0].Spec().LocalityWeight) * min(1, part)
-		groups = s.appendGroup(groups, prev, within[l], st, l, weight)
+		at.locality = l
+		groups = s.appendGroup(groups, prev, within[l], at, weight)
 	}
 	return groups
 }
 
 // appendGroup adds the members that the standing admits, if there are any and their
 // weight is not zero.
-func (s *Set) appendGroup(to []group, prev *Set, members []*Endpoint, st standing, locality string, weight float64) []group {
+func (s *Set) appendGroup(to []group, prev *Set, members []*Endpoint, at start, weight float64) []group {
 	chosen := members
-	refused := func(e *Endpoint) bool { return !st.admits(e.Spec().Health) }
+	refused := func(e *Endpoint) bool { return !at.standing.admits(e.Spec().Health) }
 	if slices.ContainsFunc(members, refused) {
 		chosen = slices.DeleteFunc(slices.Clone(members), refused)
 	}
@@ -252,7 +254,7 @@ func (s *Set) appendGroup(to []group, prev *Set, members []*Endpoint, st standin
 	case (k == RoundRobin || k == LeastRequest) && weightsDiffer(chosen):
 		g.edf = &edf{endpoints: chosen, leastActive: k == LeastRequest}
 	case k == RoundRobin:
-		g.next = s.startAt(prev, start{priority: chosen[0].Spec().Priority, standing: st, locality: locality})
+		g.next = s.startAt(prev, at)
 	}
 	return append(to, g)
 }

@@ -168,5 +168,7 @@ func (c *Cluster) Close(ctx context.Context) {
 		}
 	}
 	c.onDemand.clear(c)
-	c.live.wait(ctx)
+	if killed := c.live.wait(ctx); killed > 0 {
+		c.o.Logger.Warn("flows cut short at close", "cluster", c.name, "count", killed)
+	}
 }

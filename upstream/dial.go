@@ -2,10 +2,95 @@ package upstream
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"time"
+
+	"github.com/outrigger-mesh/outrigger/flow"
 )
+
+// made is a connection that was just made. It is still registered as the attempt
+// that made it; the caller swaps that for what the connection becomes.
+type made struct {
+	raw     net.Conn // the TCP connection
+	conn    net.Conn // the same, or TLS on it
+	facts   flow.TLS
+	attempt *cancel
+}
+
+// errSlow is the cause of a context that ends with the connect time-out.
+var errSlow = errors.New("connection timeout")
+
+// connect makes a connection the given way, TCP and TLS within the connect time-out.
+func (c *Cluster) connect(ctx context.Context, spec *Spec, w *way, alpn []string) (*made, error) {
+	bounded, expire := context.WithTimeoutCause(ctx, spec.connectTimeout(), errSlow)
+	defer expire()
+	running, stop := context.WithCancelCause(bounded)
+	defer stop(nil)
+	m := &made{attempt: &cancel{stop: stop}}
+	if !c.live.add(m.attempt) {
+		return nil, closed()
+	}
+	c.stats.CxTotal.Add(1)
+	c.stats.CxActive.Add(1)
+	err := m.make(running, c.o.Dial, w, alpn)
+	if err != nil {
+		c.cxEnded()
+		c.live.remove(m.attempt)
+		return nil, c.failed(ctx, running, err)
+	}
+	return m, nil
+}
+
+func (m *made) make(ctx context.Context, dial DialFunc, w *way, alpn []string) error {
+	var err error
+	if m.raw, err = dial(ctx, w.source, w.endpoint.Addr(), w.keepAlive); err != nil {
+		return connectFailed(err)
+	}
+	m.conn = m.raw
+	if w.socket.TLS == nil {
+		return nil
+	}
+	tc, facts, err := w.socket.TLS.HandshakeALPN(ctx, m.raw, alpn)
+	if err != nil {
+		_ = m.raw.Close() // the handshake's error says it all
+		return handshakeFailed(err)
+	}
+	m.conn, m.facts = tc, facts
+	return nil
+}
+
+// failed says why a connection could not be made: because the caller gave up, the
+// cluster closed, time ran out, or for the reason in err. Only the last two are the
+// upstream's.
+func (c *Cluster) failed(caller, running context.Context, err error) error {
+	switch {
+	case caller.Err() != nil:
+		return gaveUp(caller)
+	case errors.Is(context.Cause(running), ErrClosed):
+		return closed()
+	}
+	c.stats.CxConnectFail.Add(1)
+	if running.Err() != nil || isTimeout(err) {
+		c.stats.CxConnectTimeout.Add(1)
+		return connectTimeout(err)
+	}
+	return err
+}
+
+// drop closes a connection that Close killed between its making and its use.
+func (c *Cluster) drop(m *made) {
+	_ = m.raw.Close() // nobody has used it
+	c.cxEnded()
+	c.live.remove(m.attempt)
+}
+
+// cxEnded counts the end of a connection or of the attempt to make it.
+func (c *Cluster) cxEnded() {
+	c.stats.CxActive.Add(-1)
+	c.stats.CxDestroy.Add(1)
+}
 
 // DialFunc makes a TCP connection. A from that is not valid leaves the source to the
 // system.

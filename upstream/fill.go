@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"log/slog"
 )
 
 // filling is one run of Options.Fill.
@@ -65,7 +66,10 @@ func (c *Cluster) joinFill(ctx context.Context) (*filling, error) {
 		defer c.live.remove(k)
 		defer expire()
 		defer stop(nil)
-		f.err = c.o.Fill(run, c)
+		if f.err = c.o.Fill(run, c); f.err != nil {
+			c.o.Logger.LogAttrs(run, slog.LevelDebug, "cluster stays empty",
+				slog.String("cluster", c.name), slog.Any("error", f.err))
+		}
 		c.mu.Lock()
 		c.filling = nil
 		c.mu.Unlock()

@@ -82,11 +82,12 @@ func (l *live) refuse() {
 	}
 }
 
-// wait returns when everything has ended; what is left when ctx ends is killed.
-func (l *live) wait(ctx context.Context) {
+// wait returns when everything has ended; what is left when ctx ends is killed, and
+// counted.
+func (l *live) wait(ctx context.Context) (killed int) {
 	select {
 	case <-l.empty:
-		return
+		return 0
 	case <-ctx.Done():
 	}
 	l.mu.Lock()
@@ -100,4 +101,5 @@ func (l *live) wait(ctx context.Context) {
 		k.kill()
 	}
 	<-l.empty
+	return len(left)
 }

@@ -147,9 +147,13 @@ func (s *Stream) RoundTrip(r *httpmsg.Request, deadline time.Time) (*httpmsg.Res
 // is called by the goroutine that runs the exchange.
 func (s *Stream) SetBodyDeadline(t time.Time) { s.conn.codec.SetBodyDeadline(t) }
 
-// Abort ends the exchange with err, from any goroutine. It must not be called
-// after Close.
-func (s *Stream) Abort(err error) { s.conn.codec.Abort(err) }
+// Abort ends the exchange with err, from any goroutine. The caller sees to it that
+// Close does not happen meanwhile; after Close it does nothing.
+func (s *Stream) Abort(err error) {
+	if s.open.Load() {
+		s.conn.codec.Abort(err)
+	}
+}
 
 // Local is our address on the connection, invalid if it has none.
 func (s *Stream) Local() netip.AddrPort { return s.conn.local }

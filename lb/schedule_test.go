@@ -75,6 +75,38 @@ func TestContentionUsesMoreSchedules(t *testing.T) {
 	}
 }
 
+// TestWeighLikeEnvoyDocuments holds the numbers of Envoy's pages on priority levels.
+func TestWeighLikeEnvoyDocuments(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ healthy, want []int }{
+		{[]int{100, 100}, []int{100, 0}},
+		{[]int{72, 100}, []int{100, 0}},
+		{[]int{71, 100}, []int{99, 1}},
+		{[]int{50, 100}, []int{70, 30}},
+		{[]int{25, 100}, []int{35, 65}},
+		{[]int{0, 100}, []int{0, 100}},
+		{[]int{72, 72, 100}, []int{100, 0, 0}},
+		{[]int{71, 71, 100}, []int{99, 1, 0}},
+		{[]int{50, 50, 100}, []int{70, 30, 0}},
+		{[]int{25, 100, 100}, []int{35, 65, 0}},
+		{[]int{25, 25, 100}, []int{35, 35, 30}},
+		{[]int{25, 25}, []int{50, 50}},
+	} {
+		levels := make([]level, len(tt.healthy))
+		for i, n := range tt.healthy {
+			levels[i] = level{total: 100, healthy: n}
+		}
+		p := Policy{}.withDefaults()
+		got := weigh(levels, &p).healthy
+		for i, want := range tt.want {
+			if int(got[i]) != want {
+				t.Errorf("healthy %v: got %v, want %v", tt.healthy, got, tt.want)
+				break
+			}
+		}
+	}
+}
+
 // FuzzWeigh checks what must hold of every split: it adds up to 100, only usable
 // priorities take part, and no priority gets more than those before it leave.
 func FuzzWeigh(f *testing.F) {
