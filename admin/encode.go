@@ -6,7 +6,6 @@ import (
 	"errors"
 	"strings"
 
-	"github.com/cncf/xds/go/udpa/annotations"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -28,11 +27,20 @@ var errNested = errors.New("the message nests too deep")
 // {"@type": ..., "value": base64}.
 type encoder struct {
 	types     resolver
+	mark      protoreflect.ExtensionType // the annotation of secrets
 	sensitive map[protoreflect.FieldDescriptor]bool
 }
 
+// sensitiveName is the annotation of secret fields. It is registered together with
+// the messages that use it.
+const sensitiveName = "udpa.annotations.sensitive"
+
 func newEncoder() *encoder {
-	return &encoder{sensitive: make(map[protoreflect.FieldDescriptor]bool)}
+	e := &encoder{sensitive: make(map[protoreflect.FieldDescriptor]bool)}
+	if mark, err := protoregistry.GlobalTypes.FindExtensionByName(sensitiveName); err == nil {
+		e.mark = mark
+	}
+	return e
 }
 
 // resolver answers every type: unknown ones are bytes, whose JSON form inside an
@@ -194,8 +202,8 @@ func (e *encoder) settleAny(m protoreflect.Message, depth int) error {
 // isSensitive reports whether a field is annotated as a secret.
 func (e *encoder) isSensitive(fd protoreflect.FieldDescriptor) bool {
 	s, known := e.sensitive[fd]
-	if !known {
-		marked, ok := proto.GetExtension(fd.Options(), annotations.E_Sensitive).(bool)
+	if !known && e.mark != nil {
+		marked, ok := proto.GetExtension(fd.Options(), e.mark).(bool)
 		s = ok && marked
 		e.sensitive[fd] = s
 	}

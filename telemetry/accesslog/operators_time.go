@@ -21,7 +21,7 @@ func buildStartTime(arg string, _ *Environment) (valueFunc, error) {
 }
 
 func buildStartTimeLocal(arg string, _ *Environment) (valueFunc, error) {
-	return buildTime(arg, started, time.Local) //nolint:gosmopolitan // the operator asks for it
+	return buildTime(arg, started, time.Local)
 }
 
 func buildEmitTime(arg string, _ *Environment) (valueFunc, error) {
@@ -29,7 +29,7 @@ func buildEmitTime(arg string, _ *Environment) (valueFunc, error) {
 }
 
 func buildEmitTimeLocal(arg string, _ *Environment) (valueFunc, error) {
-	return buildTime(arg, emitted, time.Local) //nolint:gosmopolitan // the operator asks for it
+	return buildTime(arg, emitted, time.Local)
 }
 
 func buildTime(arg string, source func(*flow.Record) time.Time, zone *time.Location) (valueFunc, error) {
