@@ -46,8 +46,7 @@ func (m *Mesh) SetMeshConfig(text string) error {
 
 func (m *Mesh) apply(name, text string) error {
 	m.config.say("applying %s", name)
-	log := m.LogFile("istiod")
-	from, err := os.Stat(log)
+	from, err := os.Stat(m.LogFile("istiod"))
 	if err != nil {
 		return err
 	}
@@ -55,22 +54,31 @@ func (m *Mesh) apply(name, text string) error {
 	if err != nil || !m.control.running() {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), applyWait)
+	if err := m.loaded(context.Background(), want, from.Size()); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+// loaded waits until istiod has what is wanted, or says from that offset of its
+// log on why it has not.
+func (m *Mesh) loaded(ctx context.Context, w want, from int64) error {
+	ctx, cancel := context.WithTimeout(ctx, applyWait)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if err := rejection(log, from.Size()); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+		if err := rejection(m.LogFile("istiod"), from); err != nil {
+			return err
 		}
-		missing, err := m.missing(ctx, want)
+		missing, err := m.missing(ctx, w)
 		if err == nil && missing == "" {
 			return nil
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("%s: istiod has not loaded %s: %w", name, missing, errors.Join(ctx.Err(), err))
+			return fmt.Errorf("istiod has not loaded %s: %w", missing, errors.Join(ctx.Err(), err))
 		}
 	}
 }

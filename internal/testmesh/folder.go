@@ -87,19 +87,30 @@ func (f *folder) apply(name, text string) (want, error) {
 	if err := f.write(name, objects); err != nil {
 		return nil, err
 	}
+	return wanted(old, objects), f.writeHosts()
+}
+
+// wanted says what istiod must have when the old objects are replaced.
+func wanted(old, objects []object) want {
 	w := want{}
 	for _, o := range old {
-		w[describe(o)] = ""
-	}
-	for _, o := range objects {
-		w[describe(o)] = metaOf(o).Annotations[stamp]
-	}
-	for _, o := range slices.Concat(old, objects) {
-		if !isIstio(o) {
-			delete(w, describe(o))
+		if isIstio(o) {
+			w[describe(o)] = ""
 		}
 	}
-	return w, f.writeHosts()
+	for _, o := range objects {
+		if isIstio(o) {
+			w[describe(o)] = metaOf(o).Annotations[stamp]
+		}
+	}
+	return w
+}
+
+// everything says what istiod must have of all files.
+func (f *folder) everything() want {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return wanted(nil, slices.Concat(f.all()...))
 }
 
 // text returns the file of that name as it was applied.

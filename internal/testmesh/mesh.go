@@ -114,6 +114,9 @@ func (m *Mesh) start(ctx context.Context) error {
 	if err := m.control.startIstiod(ctx); err != nil {
 		return err
 	}
+	if err := m.loaded(ctx, m.folder.everything(), 0); err != nil {
+		return err
+	}
 	m.config.say("istiod is ready after %v", time.Since(began).Round(time.Millisecond))
 	return nil
 }

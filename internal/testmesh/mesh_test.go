@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/internal/testmesh"
@@ -113,6 +114,16 @@ func configz(t *testing.T, mesh *testmesh.Mesh) string {
 	return string(got)
 }
 
+func TestMeshWithABadFolderDoesNotStart(t *testing.T) {
+	testmesh.Require(t)
+	bad := fstest.MapFS{"x.yaml": {Data: []byte(strings.ReplaceAll(testmesh.ManyServices(1, 1), "8080", "808080"))}}
+	mesh, err := testmesh.Up(t.Context(), testmesh.Config{FS: bad, WorkDir: filepath.Join(t.TempDir(), "mesh")})
+	if err == nil {
+		t.Error("a mesh of invalid configuration starts", mesh.Close())
+	}
+	t.Log(err)
+}
+
 func TestMeshIstiodRestartsAndIsKilled(t *testing.T) {
 	mesh := testmesh.Start(t, shopDir, testmesh.WithCertTTL(10*time.Minute))
 	if err := mesh.Restart(t.Context()); err != nil {
@@ -149,9 +160,7 @@ func TestMeshBulkCopyBetweenPods(t *testing.T) {
 }
 
 func TestMeshLeavesNothingBehind(t *testing.T) {
-	if err := testmesh.Missing(); err != nil {
-		t.Skip(err)
-	}
+	testmesh.Require(t)
 	work := filepath.Join(t.TempDir(), "mesh")
 	mesh, err := testmesh.Up(t.Context(), testmesh.Config{FS: shop.Files(), WorkDir: work})
 	if err != nil {
@@ -192,9 +201,7 @@ func TestMeshLeavesNothingBehind(t *testing.T) {
 }
 
 func TestMeshRemovesLeftoversOfTheDeadOnly(t *testing.T) {
-	if err := testmesh.Missing(); err != nil {
-		t.Skip(err)
-	}
+	testmesh.Require(t)
 	const nobody = 1 << 22 // above the kernel's largest process id
 	dead, err := netns.Create(fmt.Sprintf("outrigger-%d-1-1-web", nobody))
 	if err != nil {

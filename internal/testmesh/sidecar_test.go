@@ -165,9 +165,7 @@ func TestMeshSidecarStopsStartsAndIsKilled(t *testing.T) {
 
 // TestMeshOfAKilledProcess runs itself as a child that is killed.
 func TestMeshOfAKilledProcessLeavesNoProcessesAndIsRemoved(t *testing.T) {
-	if err := testmesh.Missing(); err != nil {
-		t.Skip(err)
-	}
+	testmesh.Require(t)
 	const childEnv = "TESTMESH_CHILD"
 	if work := os.Getenv(childEnv); work != "" {
 		mesh, err := testmesh.Up(t.Context(), testmesh.Config{Dir: shopDir, WorkDir: work})

@@ -57,13 +57,8 @@ const startTimeout = 15 * time.Minute
 // all logs are shown.
 func Start(tb testing.TB, dir string, opts ...Option) *Mesh {
 	tb.Helper()
+	Require(tb)
 	c := Config{Dir: dir, BinDir: os.Getenv(BinEnv), Progress: func(line string) { tb.Helper(); tb.Log(line) }}
-	if err := Missing(); err != nil {
-		if os.Getenv(MustEnv) == "1" {
-			tb.Fatalf("%v (and %s=1 forbids to skip)", err, MustEnv)
-		}
-		tb.Skipf("needs a test mesh: %v", err)
-	}
 	c.WorkDir = filepath.Join(tb.TempDir(), "mesh")
 	for _, opt := range opts {
 		opt(&c)
@@ -84,6 +79,20 @@ func Start(tb testing.TB, dir string, opts ...Option) *Mesh {
 		}
 	})
 	return m
+}
+
+// Require skips the test where no mesh can be brought up, or fails it if MustEnv
+// is 1.
+func Require(tb testing.TB) {
+	tb.Helper()
+	err := Missing()
+	if err == nil {
+		return
+	}
+	if os.Getenv(MustEnv) == "1" {
+		tb.Fatalf("%v (and %s=1 forbids to skip)", err, MustEnv)
+	}
+	tb.Skipf("needs a test mesh: %v", err)
 }
 
 // dump shows the end of every log.
