@@ -227,6 +227,30 @@ func TestRotationKeepsConnections(t *testing.T) {
 	}
 }
 
+// TestDeadTLSConnectionIsFoundAtCheckOut leaves a session ticket unread in front of
+// the end, as a connection that was never used has it.
+func TestDeadTLSConnectionIsFoundAtCheckOut(t *testing.T) {
+	t.Parallel()
+	ca, client := istio(t)
+	p := newTLSPeer(t, ca)
+	c := upstream.New("no reaper", upstream.Options{})
+	t.Cleanup(func() { atRest(t, c) })
+	c.Publish(&upstream.Spec{Default: upstream.Socket{TLS: client}}, lb.NewSet(nil, specsOf(addrsOf(p)), lb.Policy{}))
+	e := pick(t, c)
+	s := open(t, c, e)
+	local := s.Local()
+	s.Close()
+	eventually(t, "the end has arrived", func() bool {
+		p.CloseClientConnections() // once the peer has taken the connection up
+		s := open(t, c, e)
+		defer s.Close()
+		return s.Local() != local
+	})
+	if got := c.Stats().CxDead.Load(); got != 1 {
+		t.Errorf("found %d dead connections, want 1", got)
+	}
+}
+
 func TestSocketFollowsEndpointAndSpec(t *testing.T) {
 	t.Parallel()
 	ca, client := istio(t)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -223,6 +224,27 @@ func TestCloseWaitsAndThenCutsShort(t *testing.T) {
 	tcp.Done()
 	_, err = c.Open(t.Context(), e, nil)
 	wantFlow(t, err, flow.Error{Side: flow.SideInternal, Flag: flow.LocalReset, Retry: flow.RetryUnsent})
+}
+
+// TestIdleConnectionsCostNoGoroutine runs alone, since it counts.
+func TestIdleConnectionsCostNoGoroutine(t *testing.T) { //nolint:paralleltest // counts goroutines
+	const n = 100
+	c := newCluster(t, nil, silent(t))
+	e := pick(t, c)
+	before := runtime.NumGoroutine()
+	streams := make([]*upstream.Stream, n)
+	for i := range streams {
+		streams[i] = open(t, c, e)
+	}
+	for _, s := range streams {
+		s.Close()
+	}
+	if got := c.Stats().CxActive.Load(); got != n {
+		t.Fatalf("%d connections, want %d", got, n)
+	}
+	if got := runtime.NumGoroutine() - before; got > 1 {
+		t.Errorf("%d idle connections cost %d goroutines, want the reaper's only", n, got)
+	}
 }
 
 func TestManyAtOnce(t *testing.T) {

@@ -30,6 +30,7 @@ type conn struct {
 	local netip.AddrPort
 	born  time.Time
 	watch watch
+	ended *hangup // of connections with TLS
 
 	// owned by the one who has taken it
 	stream    Stream
@@ -37,7 +38,7 @@ type conn struct {
 	idleSince time.Time
 
 	peerClosed atomic.Bool
-	ended      atomic.Bool
+	over       atomic.Bool
 }
 
 // Open lends a connection to the endpoint for one exchange: an idle one, or a new
@@ -120,6 +121,9 @@ func (c *Cluster) openConn(ctx context.Context, p *pool, spec *Spec) (*conn, err
 	cn.raw, cn.tls, cn.local = m.raw, m.facts, localOf(m.raw)
 	cn.born = time.Now()
 	cn.codec = http1.NewClientConn(m.conn, http1.ClientOptions{})
+	if m.facts.Established {
+		cn.ended = newHangup(m.raw)
+	}
 	cn.watch = c.o.Reaper.add(cn)
 	if !c.live.swap(m.attempt, cn) {
 		c.o.Reaper.remove(cn.watch)
@@ -213,7 +217,7 @@ func (cn *conn) idleFor(now time.Time) time.Duration { return now.Sub(cn.idleSin
 
 // usable asks the system whether the upstream is still there.
 func (cn *conn) usable() bool {
-	if cn.peerClosed.Load() || !cn.codec.Alive() {
+	if cn.peerClosed.Load() || !cn.codec.Alive() || cn.ended.check() {
 		cn.cluster().stats.CxDead.Add(1)
 		return false
 	}
@@ -241,7 +245,7 @@ func (cn *conn) kill() {
 
 // end gives up all that the connection holds but itself, once.
 func (cn *conn) end() bool {
-	if !cn.ended.CompareAndSwap(false, true) {
+	if !cn.over.CompareAndSwap(false, true) {
 		return false
 	}
 	c := cn.cluster()
