@@ -16,6 +16,7 @@ var fixedRoots = []string{
 	"envoy.config.listener.v3.Listener",
 	"envoy.config.route.v3.FilterConfig",
 	"envoy.config.route.v3.RouteConfiguration",
+	"envoy.config.route.v3.VirtualHost",
 	"envoy.config.trace.v3.DatadogConfig",
 	"envoy.config.trace.v3.DynamicOtConfig",
 	"envoy.config.trace.v3.OpenTelemetryConfig",
