@@ -1,0 +1,80 @@
+# Each target has one line of help; "make" prints them.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+GO      ?= go
+CACHE   ?= $(HOME)/.cache/outrigger
+VERSION ?= $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+LINT_VERSION := v2.15.0
+LINT := $(CACHE)/tools/golangci-lint-$(LINT_VERSION)/golangci-lint
+
+# The packages that need no root; the rest talks to a real istiod.
+UNIT = $(shell $(GO) list ./... | grep -v -e /internal/testmesh -e /internal/demo)
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+.PHONY: demo
+demo: needs-mesh build ## bring up istiod and a small shop, and show what the sidecars do (KEEP=1 leaves it up)
+	@KEEP=$(KEEP) $(GO) run ./internal/demo
+
+.PHONY: test
+test: check mesh ## all tests: check, then those with a real istiod
+
+.PHONY: check
+check: fmt-check lint unit race ## format, lint, unit tests plain and with the race detector (both run the seeds of the fuzz targets)
+
+.PHONY: build
+build: ## build the static binaries into bin/
+	@mkdir -p bin
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/outrigger ./cmd/outrigger-init
+
+.PHONY: unit
+unit: ## unit tests without the race detector (allocation and timing tests run here)
+	$(GO) test $(UNIT)
+
+.PHONY: race
+race: needs-gcc ## unit tests with the race detector
+	CGO_ENABLED=1 $(GO) test -race $(UNIT)
+
+.PHONY: mesh
+mesh: needs-mesh build ## tests with a real istiod and network namespaces (root)
+	$(GO) test -count=1 -timeout 40m ./internal/testmesh/... ./internal/demo/...
+
+.PHONY: lint
+lint: $(LINT) ## golangci-lint
+	$(LINT) run ./...
+
+.PHONY: fmt
+fmt: $(LINT) ## format all Go files
+	$(LINT) fmt
+
+.PHONY: fmt-check
+fmt-check: $(LINT) ## fail where a file is not formatted
+	@out=$$($(LINT) fmt --diff); if [ -n "$$out" ]; then echo "$$out"; echo 'run "make fmt"'; exit 1; fi
+
+$(LINT):
+	@echo "building golangci-lint $(LINT_VERSION) (once, some minutes)"
+	@GOBIN=$(dir $(LINT)) GOFLAGS= $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+
+.PHONY: fuzz
+fuzz: ## run each fuzz target for FUZZTIME (1m)
+	@scripts/fuzz $(or $(FUZZTIME),1m)
+
+.PHONY: deps
+deps: ## list the modules that the product is built from
+	@$(GO) list -deps -f '{{with .Module}}{{.Path}} {{.Version}}{{end}}' ./cmd/... | sort -u
+
+.PHONY: clean
+clean: ## remove what was built here (the cache of istiod and tools stays)
+	rm -rf bin dist
+
+.PHONY: needs-gcc needs-mesh
+needs-gcc:
+	@scripts/need gcc:gcc
+needs-mesh:
+	@scripts/need ip:iproute2 iptables-restore:iptables ss:iproute2

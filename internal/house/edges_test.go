@@ -1,0 +1,79 @@
+package house_test
+
+import (
+	"slices"
+	"strings"
+)
+
+// edges says which packages of this module each package may import. The arrows
+// point down only; a new one is a decision about the architecture.
+var edges = map[string][]string{
+	// Leaves: the standard library and each other.
+	"flow":          {},
+	"proxy/httpmsg": {},
+	"match":         {"proxy/httpmsg"},
+	"route":         {"match", "proxy/httpmsg"},
+	"config":        {},
+	"dnat":          {},
+	"dnat/apply":    {"dnat"},
+	"dnat/initcmd":  {"dnat", "dnat/apply"},
+
+	// The spine.
+	"lb":             {"flow"},
+	"mtls":           {"flow"},
+	"mtls/ca":        {"mtls"},
+	"mtls/mtlstest":  {"mtls"},
+	"mtls/ca/catest": {"mtls/mtlstest"},
+	"proxy/http1":    {"flow", "proxy/httpmsg"},
+	"upstream":       {"flow", "lb", "mtls", "proxy/http1", "proxy/httpmsg"},
+	"proxy":          {"flow", "lb", "match", "mtls", "proxy/http1", "proxy/httpmsg", "route", "upstream"},
+
+	// What observes and answers locally.
+	"telemetry":           {"flow", "telemetry/metrics"},
+	"telemetry/accesslog": {"flow"},
+	"telemetry/metrics":   {"flow"},
+	"admin":               {"telemetry/metrics"},
+	"probes":              {},
+
+	// Configuration.
+	"xds":            {"xds/wire"},
+	"xds/wire":       {"xds/wire/shape"},
+	"xds/wire/shape": {},
+	"xds/wire/gen":   {"xds/wire/shape"},
+	"xds/compile": {
+		"flow", "lb", "match", "mtls", "proxy", "proxy/httpmsg", "route", "telemetry/accesslog", "upstream", "xds", "xds/wire",
+	},
+
+	// Those who know everything.
+	"sidecar":            {"*"},
+	"cmd/outrigger":      {"config", "dnat/initcmd", "sidecar"},
+	"cmd/outrigger-init": {"dnat/initcmd"},
+	"internal/house":     {},
+	"internal/testmesh":  {"*"},
+	"internal/demo":      {"*"},
+}
+
+// room is a rule about packages from outside.
+type room struct {
+	prefix string
+	below  []string
+	why    string
+}
+
+func (r *room) matches(imp string) bool {
+	return imp == r.prefix || strings.HasPrefix(imp, strings.TrimSuffix(r.prefix, "/")+"/")
+}
+
+func (r *room) allows(name string) bool {
+	return slices.ContainsFunc(r.below, func(b string) bool { return name == b || strings.HasPrefix(name, b+"/") })
+}
+
+// tests lists the rooms that are only there for tests and demonstrations.
+var rooms = []room{
+	{"github.com/envoyproxy/go-control-plane", []string{"xds", "admin", "sidecar", "internal"}, "Envoy's messages stay below xds/"},
+	{"github.com/cncf/xds", []string{"xds", "internal"}, "xDS messages stay below xds/"},
+	{"istio.io/api", []string{"xds", "mtls/ca", "internal"}, "Istio's messages stay below xds/ and in the CA's client"},
+	{"google.golang.org/protobuf", []string{"xds", "admin", "mtls/ca", "sidecar", "internal"}, "messages are compiled before the data path sees them"},
+	{"google.golang.org/grpc", []string{"xds", "mtls/ca", "sidecar", "internal"}, "gRPC is for the control plane's connections"},
+	{"net/http", []string{"admin", "probes", "telemetry", "sidecar", "internal", "cmd", "xds/compile", "bench"}, "the data path has its own codecs"},
+}
