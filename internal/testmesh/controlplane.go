@@ -25,7 +25,7 @@ import (
 
 // The network of every mesh: pods have addresses of 10.0.0.0/16 and, if they
 // want, the same one embedded in a unique local IPv6 prefix.
-var (
+var ( //nolint:gochecknoglobals // constants, if addresses could be
 	gateway4 = netip.AddrFrom4([4]byte{10, 0, 255, 1})
 	gateway6 = embed(gateway4)
 )

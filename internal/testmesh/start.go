@@ -124,12 +124,12 @@ func Missing() error {
 	if err != nil {
 		return fmt.Errorf("no network namespaces: %w", err)
 	}
-	bridge := ns.AddBridge("br0")
+	unable := ns.AddBridge(bridge)
 	if err := errors.Join(ns.Close(), netns.Remove(name)); err != nil {
 		return err
 	}
-	if bridge != nil {
-		return fmt.Errorf("no bridges: %w", bridge)
+	if unable != nil {
+		return fmt.Errorf("no bridges: %w", unable)
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package echo_test
 
 import (
 	"bufio"
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -20,14 +19,12 @@ import (
 // start runs the application with one port of this kind and connects to it.
 func start(t *testing.T, kind echo.Kind) *net.TCPConn {
 	t.Helper()
-	ctx, stop := context.WithCancel(context.Background())
 	port := freePort(t)
 	done := make(chan error, 1)
 	go func() {
-		done <- echo.Run(ctx, echo.Config{Pod: "p", Version: "v7", Ports: []echo.Port{{Number: port, Kind: kind}}})
+		done <- echo.Run(t.Context(), echo.Config{Pod: "p", Version: "v7", Ports: []echo.Port{{Number: port, Kind: kind}}})
 	}()
 	t.Cleanup(func() {
-		stop()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}

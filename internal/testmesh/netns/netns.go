@@ -85,7 +85,7 @@ func visit(enter, f func() error) error {
 	result := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
-		err, home := roundTrip(enter, f)
+		home, err := roundTrip(enter, f)
 		if home {
 			runtime.UnlockOSThread() // otherwise the thread ends with this goroutine
 		}
@@ -94,21 +94,21 @@ func visit(enter, f func() error) error {
 	return <-result
 }
 
-// roundTrip reports f's error and whether the thread is back where it was.
-func roundTrip(enter, f func() error) (err error, home bool) { //nolint:revive // the error is the lesser news here
+// roundTrip reports whether the thread is back where it was, and f's error.
+func roundTrip(enter, f func() error) (home bool, err error) {
 	own, err := os.Open("/proc/thread-self/ns/net")
 	if err != nil {
-		return err, true
+		return true, err
 	}
 	defer own.Close() //nolint:errcheck // read-only descriptor
 	if err := enter(); err != nil {
-		return err, true
+		return true, err
 	}
 	err = f()
 	if back := unix.Setns(int(own.Fd()), unix.CLONE_NEWNET); back != nil {
-		return errors.Join(err, fmt.Errorf("leave network namespace: %w", back)), false
+		return false, errors.Join(err, fmt.Errorf("leave network namespace: %w", back))
 	}
-	return err, true
+	return true, err
 }
 
 // Dial connects from inside the namespace. addr must be a literal IP and port:
