@@ -36,7 +36,9 @@ var edges = map[string][]string{
 	"probes":              {},
 
 	// Configuration.
-	"xds":            {"xds/wire"},
+	"xds":            {"xds/slab", "xds/wire"},
+	"xds/slab":       {},
+	"xds/slab/gen":   {"xds/slab"},
 	"xds/wire":       {"xds/wire/shape"},
 	"xds/wire/shape": {},
 	"xds/wire/gen":   {"xds/wire/shape"},

@@ -1,0 +1,105 @@
+package sidecar
+
+import (
+	"strings"
+
+	"github.com/outrigger-mesh/outrigger/flow"
+	"github.com/outrigger-mesh/outrigger/telemetry/metrics"
+)
+
+// count lends the registry what every part counts.
+func (s *Sidecar) count() {
+	s.stats.Add(metrics.Server{Start: s.started, State: s.serverState, Certificates: s.expiries}.Emit)
+	s.stats.Add(s.countConfiguration)
+	s.stats.Add(s.countClusters)
+	s.stats.Add(s.countListeners)
+}
+
+// serverState is Envoy's number of the server's state.
+func (s *Sidecar) serverState() int {
+	switch {
+	case s.listeners.Draining():
+		return 1
+	case len(s.ready.Missing()) > 0:
+		return 3
+	default:
+		return 0
+	}
+}
+
+func (s *Sidecar) expiries() []metrics.Certificate {
+	var out []metrics.Certificate
+	for _, secret := range s.secrets.All() {
+		if m := secret.Load(); m != nil {
+			out = append(out, metrics.Certificate{Name: secret.Name(), NotAfter: m.NotAfter})
+		}
+	}
+	return out
+}
+
+// countConfiguration emits what the xDS client and the compiler count, under
+// Envoy's names where Envoy has one.
+func (s *Sidecar) countConfiguration(emit metrics.Emit) {
+	for name, v := range s.client.Counters() {
+		switch kind, what, _ := strings.Cut(name, "."); kind {
+		case "cds":
+			name = "cluster_manager.cds." + what
+		case "lds":
+			name = "listener_manager.lds." + what
+		default:
+			name = "control_plane." + strings.ReplaceAll(name, ".", "_")
+		}
+		emit(name, nil, float64(v), metrics.Counter)
+	}
+	connected := 0.0
+	if s.client.Status().Connected {
+		connected = 1
+	}
+	emit("control_plane.connected_state", nil, connected, metrics.Gauge)
+	use := s.client.Store().Usage()
+	emit("outrigger.xds.store_bytes", nil, float64(use.Packed), metrics.Gauge)
+	emit("outrigger.compile.failures", nil, float64(s.compiler.Failures()), metrics.Counter)
+	for what, n := range s.compiler.Ignored() {
+		emit("outrigger.compile.ignored", []metrics.Label{{Name: "what", Value: what}}, float64(n), metrics.Counter)
+	}
+	logs := s.outputs.Counts()
+	emit("access_log_file.write_total", nil, float64(logs.Written), metrics.Counter)
+	emit("access_log_file.dropped", nil, float64(logs.Dropped), metrics.Counter)
+	emit("outrigger.panics", nil, float64(s.listeners.Panics.Load()), metrics.Counter)
+}
+
+func (s *Sidecar) countClusters(emit metrics.Emit) {
+	for _, c := range s.compiler.Clusters() {
+		label := []metrics.Label{{Name: metrics.ClusterName, Value: c.Name()}}
+		c.Stats().Each(func(name string, value uint64, gauge bool) {
+			kind := metrics.Counter
+			if gauge {
+				kind = metrics.Gauge
+			}
+			emit("cluster."+name, label, float64(value), kind)
+		})
+		emit("cluster.membership_total", label, float64(c.Endpoints().Len()), metrics.Gauge)
+	}
+}
+
+func (s *Sidecar) countListeners(emit metrics.Emit) {
+	for _, l := range s.compiler.Listeners() {
+		st := &l.Stats
+		label := []metrics.Label{{Name: metrics.ListenerAddr, Value: l.Name()}}
+		emit("listener.downstream_cx_total", label, float64(st.Total.Load()), metrics.Counter)
+		emit("listener.downstream_cx_active", label, float64(st.Active.Load()), metrics.Gauge)
+		emit("listener.no_filter_chain_match", label, float64(st.NoChain.Load()), metrics.Counter)
+		emit("listener.downstream_pre_cx_timeout", label, float64(st.SniffTimeout.Load()), metrics.Counter)
+		emit("listener.downstream_cx_refused", label, float64(st.Refused.Load()), metrics.Counter)
+		emit("listener.ssl.connection_error", label, float64(st.HandshakeFail.Load()), metrics.Counter)
+	}
+}
+
+// httpFlows and tcpFlows hide which observer counts.
+func httpFlows(f *metrics.Flows) func(string, flow.Direction) flow.Observer {
+	return func(prefix string, d flow.Direction) flow.Observer { return f.HTTP(prefix, d) }
+}
+
+func tcpFlows(f *metrics.Flows) func(string) flow.Observer {
+	return func(prefix string) flow.Observer { return f.TCP(prefix) }
+}

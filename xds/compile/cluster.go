@@ -1,0 +1,183 @@
+package compile
+
+import (
+	"net/netip"
+	"strings"
+	"time"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/outrigger-mesh/outrigger/lb"
+	"github.com/outrigger-mesh/outrigger/upstream"
+)
+
+const (
+	httpOptionsName       = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+	defaultConnectTimeout = 5 * time.Second
+	defaultIdleTimeout    = time.Hour
+	defaultCleanup        = 5 * time.Second
+	defaultPanicThreshold = 50
+	defaultThreshold      = 1024
+	defaultRetries        = 3
+)
+
+// clusterSpec compiles a cluster. Transport sockets whose bytes are known keep
+// their client, so that the connections made with it stay in use.
+func (c *Compiler) clusterSpec(s scope, m *clusterv3.Cluster, known sockets) *upstream.Spec {
+	spec := &upstream.Spec{
+		Name:            m.GetName(),
+		Kind:            clusterKind(s, m),
+		Policy:          policy(s, m),
+		ConnectTimeout:  duration(m.GetConnectTimeout(), defaultConnectTimeout),
+		Limits:          limits(m.GetCircuitBreakers()),
+		HTTP:            httpOptions(s, m),
+		KeepAlive:       keepAlive(m.GetUpstreamConnectionOptions().GetTcpKeepalive()),
+		CleanupInterval: duration(m.GetCleanupInterval(), defaultCleanup),
+		Stat:            strings.TrimSuffix(m.GetAltStatName(), ";"),
+	}
+	spec.Default.TLS = known.handshaker(c, s.in("transport_socket"), m.GetTransportSocket())
+	for i, tm := range m.GetTransportSocketMatches() {
+		ts := s.at("transport_socket_matches", i)
+		match := make(map[string]string)
+		for k, v := range tm.GetMatch().GetFields() {
+			match[k] = v.GetStringValue()
+		}
+		spec.Sockets = append(spec.Sockets, upstream.SocketMatch{
+			Name: tm.GetName(), Match: match,
+			TLS: known.handshaker(c, ts.in("transport_socket"), tm.GetTransportSocket()),
+		})
+	}
+	spec.Source = bindAddresses(s.in("upstream_bind_config"), m.GetUpstreamBindConfig())
+	istioMetadata(spec, m.GetMetadata().GetFilterMetadata()["istio"])
+	return spec
+}
+
+func clusterKind(s scope, m *clusterv3.Cluster) upstream.Kind {
+	if m.GetClusterType() != nil {
+		s.in("cluster_type").fail("%q is not supported", m.GetClusterType().GetName())
+		return upstream.Static
+	}
+	switch m.GetType() {
+	case clusterv3.Cluster_STATIC:
+		return upstream.Static
+	case clusterv3.Cluster_EDS:
+		return upstream.EDS
+	case clusterv3.Cluster_ORIGINAL_DST:
+		return upstream.OriginalDst
+	case clusterv3.Cluster_STRICT_DNS, clusterv3.Cluster_LOGICAL_DNS:
+		s.in("type").fail("%v is not supported", m.GetType())
+	}
+	return upstream.Static
+}
+
+func policy(s scope, m *clusterv3.Cluster) lb.Policy {
+	common := m.GetCommonLbConfig()
+	p := lb.Policy{PanicThreshold: defaultPanicThreshold, LocalityWeighted: common.GetLocalityWeightedLbConfig() != nil}
+	if t := common.GetHealthyPanicThreshold(); t != nil {
+		p.PanicThreshold = t.GetValue()
+	}
+	if m.GetLoadBalancingPolicy() != nil {
+		s.in("load_balancing_policy").fail("is not supported")
+	}
+	switch m.GetLbPolicy() {
+	case clusterv3.Cluster_ROUND_ROBIN:
+		p.Kind = lb.RoundRobin
+	case clusterv3.Cluster_LEAST_REQUEST:
+		p.Kind = lb.LeastRequest
+		p.ChoiceCount = int(number(m.GetLeastRequestLbConfig().GetChoiceCount(), lb.DefaultChoiceCount))
+	case clusterv3.Cluster_RANDOM:
+		p.Kind = lb.Random
+	case clusterv3.Cluster_CLUSTER_PROVIDED:
+		p.Kind = lb.ClusterProvided
+	case clusterv3.Cluster_RING_HASH, clusterv3.Cluster_MAGLEV, clusterv3.Cluster_LOAD_BALANCING_POLICY_CONFIG:
+		// Affinity is lost, nothing else: any endpoint is a right one.
+		p.Kind = lb.Random
+	}
+	return p
+}
+
+// limits takes the thresholds of the default priority.
+func limits(cb *clusterv3.CircuitBreakers) upstream.Limits {
+	out := upstream.Limits{Connections: defaultThreshold, Pending: defaultThreshold, Requests: defaultThreshold, Retries: defaultRetries}
+	for _, t := range cb.GetThresholds() {
+		if t.GetPriority() != corev3.RoutingPriority_DEFAULT {
+			continue
+		}
+		out.Connections = number(t.GetMaxConnections(), out.Connections)
+		out.Pending = number(t.GetMaxPendingRequests(), out.Pending)
+		out.Requests = number(t.GetMaxRequests(), out.Requests)
+		out.Retries = number(t.GetMaxRetries(), out.Retries)
+	}
+	return out
+}
+
+func httpOptions(s scope, m *clusterv3.Cluster) upstream.HTTPOptions {
+	out := upstream.HTTPOptions{IdleTimeout: defaultIdleTimeout}
+	a := m.GetTypedExtensionProtocolOptions()[httpOptionsName]
+	if a == nil {
+		return out
+	}
+	s = s.in("typed_extension_protocol_options")
+	var o httpv3.HttpProtocolOptions
+	if !s.check(unpack(a, &o)) {
+		return out
+	}
+	common := o.GetCommonHttpProtocolOptions()
+	out.IdleTimeout = duration(common.GetIdleTimeout(), defaultIdleTimeout)
+	if out.IdleTimeout == 0 {
+		out.IdleTimeout = -1 // Envoy: an explicit zero turns the timeout off
+	}
+	out.MaxRequestsPerConn = number(common.GetMaxRequestsPerConnection(), 0)
+	out.MaxConnDuration = duration(common.GetMaxConnectionDuration(), 0)
+	switch {
+	case o.GetUseDownstreamProtocolConfig() != nil:
+		out.Protocol = upstream.AsDownstream
+	case o.GetExplicitHttpConfig().GetHttp2ProtocolOptions() != nil:
+		out.Protocol = upstream.HTTP2
+	}
+	return out
+}
+
+func keepAlive(k *corev3.TcpKeepalive) upstream.KeepAlive {
+	if k == nil {
+		return upstream.KeepAlive{}
+	}
+	seconds := func(n uint32) time.Duration { return time.Duration(n) * time.Second }
+	return upstream.KeepAlive{
+		Enabled: true, Time: seconds(number(k.GetKeepaliveTime(), 0)),
+		Interval: seconds(number(k.GetKeepaliveInterval(), 0)), Probes: number(k.GetKeepaliveProbes(), 0),
+	}
+}
+
+func bindAddresses(s scope, b *corev3.BindConfig) []netip.Addr {
+	if b == nil {
+		return nil
+	}
+	var out []netip.Addr
+	add := func(s scope, sa *corev3.SocketAddress) {
+		if ap, err := addrPort(sa); s.check(err) {
+			out = append(out, ap.Addr())
+		}
+	}
+	if b.GetSourceAddress() != nil {
+		add(s.in("source_address"), b.GetSourceAddress())
+	}
+	for i, extra := range b.GetExtraSourceAddresses() {
+		add(s.at("extra_source_addresses", i).in("address"), extra.GetAddress())
+	}
+	return out
+}
+
+// istioMetadata reads what istiod tells about a cluster beside its configuration.
+func istioMetadata(spec *upstream.Spec, m *structpb.Struct) {
+	spec.ALPNOverride = m.GetFields()["alpn_override"].GetStringValue() != "false"
+	for _, v := range m.GetFields()["services"].GetListValue().GetValues() {
+		f := v.GetStructValue().GetFields()
+		spec.Services = append(spec.Services, upstream.Service{
+			Host: f["host"].GetStringValue(), Name: f["name"].GetStringValue(), Namespace: f["namespace"].GetStringValue(),
+		})
+	}
+}

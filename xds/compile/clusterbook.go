@@ -1,0 +1,245 @@
+package compile
+
+import (
+	"context"
+	"errors"
+	"weak"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/outrigger-mesh/outrigger/lb"
+	"github.com/outrigger-mesh/outrigger/upstream"
+	"github.com/outrigger-mesh/outrigger/xds"
+)
+
+// clusterBook holds the live clusters by name. A cluster that was built is held
+// until CDS removes it; one that is only mentioned lives as long as a rule
+// mentions it.
+type clusterBook struct {
+	byName map[string]*clusterEntry
+	// byEndpoints finds the built clusters that one load assignment feeds.
+	byEndpoints map[string]map[string]bool
+	// warming names the clusters that have a new configuration and wait for a load
+	// assignment; the old configuration serves meanwhile.
+	warming  map[string][]string
+	mentions int // since the last sweep
+}
+
+type clusterEntry struct {
+	mention weak.Pointer[upstream.Cluster]
+	built   *upstream.Cluster // nil while the cluster is empty
+	edsName string
+	sockets sockets
+	policy  lb.Policy
+}
+
+func newClusterBook() clusterBook {
+	return clusterBook{
+		byName: make(map[string]*clusterEntry), byEndpoints: make(map[string]map[string]bool), warming: make(map[string][]string),
+	}
+}
+
+func (b *clusterBook) live() []*upstream.Cluster {
+	var out []*upstream.Cluster
+	for _, e := range b.byName {
+		if cluster := e.mention.Value(); cluster != nil {
+			out = append(out, cluster)
+		}
+	}
+	return out
+}
+
+// sweep forgets clusters that nobody mentions any more.
+func (b *clusterBook) sweep() {
+	const every = 1024
+	if b.mentions++; b.mentions < every {
+		return
+	}
+	b.mentions = 0
+	for name, e := range b.byName {
+		if e.built == nil && e.mention.Value() == nil {
+			delete(b.byName, name)
+		}
+	}
+}
+
+func (b *clusterBook) feed(edsName, cluster string, on bool) {
+	if edsName == "" {
+		return
+	}
+	if !on {
+		delete(b.byEndpoints[edsName], cluster)
+		if len(b.byEndpoints[edsName]) == 0 {
+			delete(b.byEndpoints, edsName)
+		}
+		return
+	}
+	if b.byEndpoints[edsName] == nil {
+		b.byEndpoints[edsName] = make(map[string]bool, 1)
+	}
+	b.byEndpoints[edsName][cluster] = true
+}
+
+// cluster finds or makes the live object of a name. The lock is held.
+func (c *Compiler) cluster(name string) *upstream.Cluster {
+	if e := c.clusters.byName[name]; e != nil {
+		if cluster := e.mention.Value(); cluster != nil {
+			return cluster
+		}
+	}
+	c.clusters.sweep()
+	cluster := upstream.New(name, c.clusterOpt)
+	c.clusters.byName[name] = &clusterEntry{mention: weak.Make(cluster), sockets: make(sockets)}
+	return cluster
+}
+
+// fillCluster builds a cluster at its first use. It waits for endpoints that are
+// on their way.
+func (c *Compiler) fillCluster(ctx context.Context, cluster *upstream.Cluster) error {
+	return c.await(ctx, func() error {
+		if cluster.Spec() != nil {
+			return nil
+		}
+		e := c.clusters.byName[cluster.Name()]
+		if e == nil || e.mention.Value() != cluster {
+			return errors.New("is not in use any more")
+		}
+		return c.buildCluster(e, cluster)
+	})
+}
+
+// buildCluster compiles a cluster and its endpoints and publishes both. The lock
+// is held. A cluster whose endpoints have not arrived keeps what it has.
+func (c *Compiler) buildCluster(e *clusterEntry, cluster *upstream.Cluster) error {
+	name := cluster.Name()
+	body, ok := c.store.Get(xds.TypeCluster, name)
+	if !ok {
+		return upstream.ErrUnknown
+	}
+	var m clusterv3.Cluster
+	if err := proto.Unmarshal(body, &m); err != nil {
+		return c.failed("cluster", name, err)
+	}
+	s := newScope()
+	fresh := make(sockets)
+	for digest, client := range e.sockets {
+		fresh[digest] = client
+	}
+	spec := c.clusterSpec(s, &m, fresh)
+	edsName := endpointsName(&m)
+	var specs []lb.EndpointSpec
+	if edsName == "" {
+		specs = endpoints(s.in("load_assignment"), m.GetLoadAssignment())
+	} else {
+		eds, ok := c.store.Get(xds.TypeEndpoint, edsName)
+		if !ok {
+			if e.built != nil {
+				c.clusters.warming[edsName] = append(c.clusters.warming[edsName], name)
+			}
+			return errNotYet
+		}
+		specs = decodeEndpoints(s, eds)
+	}
+	if err := s.err(); err != nil {
+		return c.failed("cluster", name, err)
+	}
+	c.clusters.feed(e.edsName, name, false)
+	c.clusters.feed(edsName, name, true)
+	e.built, e.edsName, e.sockets, e.policy = cluster, edsName, fresh.of(spec), spec.Policy
+	cluster.Publish(spec, lb.NewSet(cluster.Endpoints(), specs, spec.Policy))
+	return nil
+}
+
+// of keeps the clients that a spec uses.
+func (k sockets) of(spec *upstream.Spec) sockets {
+	used := make(map[upstream.Handshaker]bool)
+	used[spec.Default.TLS] = true
+	for _, m := range spec.Sockets {
+		used[m.TLS] = true
+	}
+	for digest, client := range k {
+		if !used[client] {
+			delete(k, digest)
+		}
+	}
+	return k
+}
+
+// endpointsName is the name of the load assignment that feeds a cluster, or empty.
+func endpointsName(m *clusterv3.Cluster) string {
+	if m.GetType() != clusterv3.Cluster_EDS || m.GetClusterType() != nil {
+		return ""
+	}
+	if n := m.GetEdsClusterConfig().GetServiceName(); n != "" {
+		return n
+	}
+	return m.GetName()
+}
+
+func decodeEndpoints(s scope, body []byte) []lb.EndpointSpec {
+	var m endpointv3.ClusterLoadAssignment
+	if !s.check(proto.Unmarshal(body, &m)) {
+		return nil
+	}
+	return endpoints(s, &m)
+}
+
+// clustersChanged follows a CDS push for the clusters that are in use.
+func (c *Compiler) clustersChanged(changed, removed []string) {
+	for _, name := range changed {
+		e := c.clusters.byName[name]
+		if e == nil {
+			continue
+		}
+		cluster := e.mention.Value()
+		if cluster == nil || e.built == nil { // built at its first use
+			continue
+		}
+		_ = c.buildCluster(e, cluster) // reported; errNotYet: it warms while the old one serves
+	}
+	for _, name := range removed {
+		e := c.clusters.byName[name]
+		if e == nil || e.built == nil {
+			continue
+		}
+		c.clusters.feed(e.edsName, name, false)
+		e.built.Remove()
+		e.built, e.edsName, e.sockets = nil, "", make(sockets)
+	}
+}
+
+// warmed finishes the clusters that waited for the load assignments that arrived.
+func (c *Compiler) warmed(edsNames []string) {
+	for _, edsName := range edsNames {
+		waiting := c.clusters.warming[edsName]
+		delete(c.clusters.warming, edsName)
+		for _, name := range waiting {
+			if e := c.clusters.byName[name]; e != nil && e.built != nil {
+				_ = c.buildCluster(e, e.built) // reported
+			}
+		}
+	}
+}
+
+// endpointsChanged follows an EDS push for the clusters that are in use. Removed
+// assignments leave the endpoints as they are, as in Envoy.
+func (c *Compiler) endpointsChanged(changed []string) {
+	for _, edsName := range changed {
+		for name := range c.clusters.byEndpoints[edsName] {
+			e := c.clusters.byName[name]
+			body, ok := c.store.Get(xds.TypeEndpoint, edsName)
+			if e == nil || e.built == nil || !ok {
+				continue
+			}
+			s := newScope()
+			specs := decodeEndpoints(s, body)
+			if err := s.err(); err != nil {
+				_ = c.failed("endpoints", edsName, err)
+				continue
+			}
+			e.built.PublishEndpoints(lb.NewSet(e.built.Endpoints(), specs, e.policy))
+		}
+	}
+}

@@ -1,0 +1,178 @@
+package compile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/outrigger-mesh/outrigger/flow"
+	"github.com/outrigger-mesh/outrigger/mtls"
+	"github.com/outrigger-mesh/outrigger/proxy"
+	"github.com/outrigger-mesh/outrigger/telemetry/accesslog"
+	"github.com/outrigger-mesh/outrigger/upstream"
+	"github.com/outrigger-mesh/outrigger/xds"
+	"github.com/outrigger-mesh/outrigger/xds/wire"
+)
+
+// Options are what a compiler is made of.
+type Options struct {
+	Store     *xds.Store
+	Checker   *wire.Checker
+	Secrets   *mtls.Secrets
+	Listeners *proxy.Listeners
+	// Cluster is given to each cluster; its Fill is set by the compiler.
+	Cluster upstream.Options
+	Outputs *accesslog.Outputs
+	// HTTPFlows and TCPFlows make the observers of every flow of an HTTP manager or
+	// a TCP proxy; nil means none.
+	HTTPFlows func(statPrefix string, d flow.Direction) flow.Observer
+	TCPFlows  func(statPrefix string) flow.Observer
+	// ChainDrain is how long connections on removed chains may go on.
+	ChainDrain time.Duration
+	Logger     *slog.Logger
+}
+
+// Compiler is the single writer of all configuration. Everything that it writes is
+// written under its lock.
+type Compiler struct {
+	// immutable
+	store      *xds.Store
+	secrets    *mtls.Secrets
+	sockets    *proxy.Listeners
+	clusterOpt upstream.Options
+	outputs    *accesslog.Outputs
+	httpFlows  func(string, flow.Direction) flow.Observer
+	tcpFlows   func(string) flow.Observer
+	chainDrain time.Duration
+	log        *slog.Logger
+
+	fails    atomic.Uint64
+	unusable ignoredNames
+
+	mu sync.Mutex
+	// guarded by mu
+	walker    *wire.Walker
+	clusters  clusterBook
+	listeners map[string]*listenerEntry
+	tables    map[string]*routeTable
+	arrived   chan struct{} // closed and replaced when resources arrive
+}
+
+// New makes a compiler that knows nothing yet.
+func New(o Options) *Compiler {
+	c := &Compiler{
+		store: o.Store, secrets: o.Secrets, sockets: o.Listeners, clusterOpt: o.Cluster, outputs: o.Outputs,
+		httpFlows: o.HTTPFlows, tcpFlows: o.TCPFlows, chainDrain: o.ChainDrain, log: o.Logger,
+		walker:    wire.NewWalker(o.Checker),
+		clusters:  newClusterBook(),
+		listeners: make(map[string]*listenerEntry),
+		tables:    make(map[string]*routeTable),
+		arrived:   make(chan struct{}),
+	}
+	c.clusterOpt.Fill = c.fillCluster
+	return c
+}
+
+// Failures counts resources that were accepted and could not be compiled when
+// they were first used.
+func (c *Compiler) Failures() uint64 { return c.fails.Load() }
+
+// failed reports a resource that could not be compiled at its first use.
+func (c *Compiler) failed(kind, name string, err error) error {
+	c.fails.Add(1)
+	c.log.Error("resource cannot be used", "type", kind, "name", name, "error", err)
+	return fmt.Errorf("%s %q: %w", kind, name, err)
+}
+
+// ignoredNames remembers what was left out, so that each is named once.
+type ignoredNames struct {
+	mu    sync.Mutex
+	count map[string]uint64
+}
+
+// ignored counts a part of the configuration that has no effect, and names it the
+// first time.
+func (c *Compiler) ignored(what string) {
+	c.unusable.mu.Lock()
+	defer c.unusable.mu.Unlock()
+	if c.unusable.count == nil {
+		c.unusable.count = make(map[string]uint64)
+	}
+	c.unusable.count[what]++
+	if c.unusable.count[what] == 1 {
+		c.log.Warn("configuration has no effect", "what", what)
+	}
+}
+
+// Ignored lists what was left out and how often.
+func (c *Compiler) Ignored() map[string]uint64 {
+	c.unusable.mu.Lock()
+	defer c.unusable.mu.Unlock()
+	out := make(map[string]uint64, len(c.unusable.count))
+	for k, v := range c.unusable.count {
+		out[k] = v
+	}
+	return out
+}
+
+// errNotYet says that a resource is on its way.
+var errNotYet = errors.New("has not arrived yet")
+
+// await runs build under the lock until it gives a final answer, again each time
+// that resources arrive, until ctx ends.
+func (c *Compiler) await(ctx context.Context, build func() error) error {
+	for {
+		c.mu.Lock()
+		err := build()
+		arrived := c.arrived
+		c.mu.Unlock()
+		if !errors.Is(err, errNotYet) {
+			return err
+		}
+		select {
+		case <-arrived:
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// arrive wakes everybody who waits for a resource. The lock is held.
+func (c *Compiler) arrive() {
+	close(c.arrived)
+	c.arrived = make(chan struct{})
+}
+
+// Close ends every cluster; the listeners have been closed before.
+func (c *Compiler) Close(ctx context.Context) {
+	c.mu.Lock()
+	live := c.clusters.live()
+	c.mu.Unlock()
+	var wg sync.WaitGroup
+	for _, cluster := range live {
+		wg.Go(func() { cluster.Close(ctx) })
+	}
+	wg.Wait()
+}
+
+// Clusters lists the clusters that are in use.
+func (c *Compiler) Clusters() []*upstream.Cluster {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.clusters.live()
+}
+
+// Listeners lists the listeners of the configuration.
+func (c *Compiler) Listeners() []*proxy.Listener {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var out []*proxy.Listener
+	for _, e := range c.listeners {
+		out = append(out, e.live)
+	}
+	return out
+}

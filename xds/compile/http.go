@@ -1,0 +1,211 @@
+package compile
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	alpnv2 "istio.io/api/envoy/config/filter/http/alpn/v2alpha1"
+
+	"github.com/outrigger-mesh/outrigger/flow"
+	"github.com/outrigger-mesh/outrigger/proxy"
+)
+
+const (
+	hcmType           = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+	routerType        = "envoy.extensions.filters.http.router.v3.Router"
+	alpnType          = "istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig"
+	peerMetadataType  = "io.istio.http.peer_metadata.Config"
+	defaultServer     = "envoy"
+	defaultStreamIdle = 5 * time.Minute
+	defaultDrain      = 5 * time.Second
+)
+
+// http compiles an HTTP connection manager. Its routes are either inline or the
+// live table of a route configuration's name.
+func (c *Compiler) http(s scope, dir flow.Direction, m *hcmv3.HttpConnectionManager) *proxy.HTTP {
+	spec := proxy.HTTPSpec{
+		StatPrefix:       strings.TrimSuffix(m.GetStatPrefix(), ";"),
+		Direction:        dir,
+		Path:             pathSpec(m),
+		Request:          requestSpec(m),
+		Response:         responseSpec(m),
+		Timeouts:         timeouts(m),
+		AcceptHTTP10:     m.GetHttpProtocolOptions().GetAcceptHttp_10(),
+		DefaultHost:      m.GetHttpProtocolOptions().GetDefaultHostForHttp_10(),
+		Proxy100Continue: m.GetProxy_100Continue(),
+		Trailers:         m.GetHttpProtocolOptions().GetEnableTrailers(),
+	}
+	var flows flow.Observer
+	if c.httpFlows != nil {
+		flows = c.httpFlows(spec.StatPrefix, dir)
+	}
+	spec.Observers = c.observers(s, flows, m.GetAccessLog())
+	for _, u := range m.GetUpgradeConfigs() {
+		if truth(u.GetEnabled(), true) {
+			spec.Upgrades = append(spec.Upgrades, strings.ToLower(u.GetUpgradeType()))
+		}
+	}
+	c.httpFilters(s, &spec, m.GetHttpFilters())
+	if m.GetStripMatchingHostPort() || m.GetStripAnyHostPort() || m.GetStripTrailingHostDot() {
+		s.fail("strip_matching_host_port and its kin are not supported")
+	}
+	h := proxy.NewHTTP(spec)
+	switch r := m.GetRouteSpecifier().(type) {
+	case *hcmv3.HttpConnectionManager_RouteConfig:
+		h.SetRoutes(inlineRoutes(s.in("route_config"), c, r.RouteConfig))
+	case *hcmv3.HttpConnectionManager_Rds:
+		h.SetRoutes(c.routes(r.Rds.GetRouteConfigName()))
+	default:
+		s.fail("route specifier %T is not supported", r)
+	}
+	return h
+}
+
+func pathSpec(m *hcmv3.HttpConnectionManager) proxy.PathSpec {
+	out := proxy.PathSpec{Normalize: truth(m.GetNormalizePath(), false), MergeSlashes: m.GetMergeSlashes()}
+	switch m.GetPathWithEscapedSlashesAction() {
+	case hcmv3.HttpConnectionManager_REJECT_REQUEST:
+		out.EscapedSlashes = proxy.SlashesReject
+	case hcmv3.HttpConnectionManager_UNESCAPE_AND_REDIRECT:
+		out.EscapedSlashes = proxy.SlashesUnescapeAndRedirect
+	case hcmv3.HttpConnectionManager_UNESCAPE_AND_FORWARD:
+		out.EscapedSlashes = proxy.SlashesUnescapeAndForward
+	case hcmv3.HttpConnectionManager_KEEP_UNCHANGED, hcmv3.HttpConnectionManager_IMPLEMENTATION_SPECIFIC_DEFAULT:
+	}
+	return out
+}
+
+func requestSpec(m *hcmv3.HttpConnectionManager) proxy.RequestSpec {
+	out := proxy.RequestSpec{
+		UseRemoteAddress:          truth(m.GetUseRemoteAddress(), false),
+		XFFTrustedHops:            int(m.GetXffNumTrustedHops()),
+		GenerateRequestID:         truth(m.GetGenerateRequestId(), true),
+		PreserveExternalRequestID: m.GetPreserveExternalRequestId(),
+		AlwaysSetRequestID:        m.GetAlwaysSetRequestIdInResponse(),
+	}
+	switch m.GetForwardClientCertDetails() {
+	case hcmv3.HttpConnectionManager_FORWARD_ONLY:
+		out.ClientCert = proxy.CertForwardOnly
+	case hcmv3.HttpConnectionManager_APPEND_FORWARD:
+		out.ClientCert = proxy.CertAppendForward
+	case hcmv3.HttpConnectionManager_SANITIZE_SET:
+		out.ClientCert = proxy.CertSanitizeSet
+	case hcmv3.HttpConnectionManager_ALWAYS_FORWARD_ONLY:
+		out.ClientCert = proxy.CertAlwaysForwardOnly
+	case hcmv3.HttpConnectionManager_SANITIZE:
+	}
+	if d := m.GetSetCurrentClientCertDetails(); d != nil {
+		out.CertDetails = proxy.CertDetails{Subject: truth(d.GetSubject(), false), URI: d.GetUri(), DNS: d.GetDns()}
+	}
+	return out
+}
+
+func responseSpec(m *hcmv3.HttpConnectionManager) proxy.ResponseSpec {
+	out := proxy.ResponseSpec{ServerName: m.GetServerName()}
+	if out.ServerName == "" {
+		out.ServerName = defaultServer
+	}
+	switch m.GetServerHeaderTransformation() {
+	case hcmv3.HttpConnectionManager_APPEND_IF_ABSENT:
+		out.ServerHeader = proxy.ServerAppendIfAbsent
+	case hcmv3.HttpConnectionManager_PASS_THROUGH:
+		out.ServerHeader = proxy.ServerPassThrough
+	case hcmv3.HttpConnectionManager_OVERWRITE:
+	}
+	return out
+}
+
+func timeouts(m *hcmv3.HttpConnectionManager) proxy.Timeouts {
+	common := m.GetCommonHttpProtocolOptions()
+	out := proxy.Timeouts{
+		Idle:          duration(common.GetIdleTimeout(), 0),
+		StreamIdle:    duration(m.GetStreamIdleTimeout(), defaultStreamIdle),
+		Request:       duration(m.GetRequestTimeout(), 0),
+		Head:          duration(m.GetRequestHeadersTimeout(), 0),
+		MaxConnection: duration(common.GetMaxConnectionDuration(), 0),
+		Drain:         duration(m.GetDrainTimeout(), defaultDrain),
+	}
+	if common.GetIdleTimeout() != nil && out.Idle == 0 {
+		out.Idle = -1 // Envoy: an explicit zero turns the timeout off
+	}
+	return out
+}
+
+// httpFilters goes through the filters in order. What cannot be enforced is an
+// error; what only observes is left out.
+func (c *Compiler) httpFilters(s scope, spec *proxy.HTTPSpec, filters []*hcmv3.HttpFilter) {
+	if n := len(filters); n == 0 || !holds(filters[n-1].GetTypedConfig(), routerType) {
+		s.fail("http_filters: the last filter has to be the router")
+	}
+	for i, f := range filters {
+		fs := s.at("http_filters", i)
+		if f.GetDisabled() && !securityFilter(f.GetName(), anyType(f.GetTypedConfig())) {
+			continue
+		}
+		if d := f.GetConfigDiscovery(); d != nil {
+			c.discovered(fs, spec, f)
+			continue
+		}
+		c.httpFilter(fs, spec, f)
+	}
+}
+
+func (c *Compiler) httpFilter(s scope, spec *proxy.HTTPSpec, f *hcmv3.HttpFilter) {
+	switch kind := anyType(f.GetTypedConfig()); {
+	case kind == routerType:
+		var r routerv3.Router
+		if s.check(unpack(f.GetTypedConfig(), &r)) {
+			spec.SuppressEnvoyHeaders = r.GetSuppressEnvoyHeaders()
+		}
+	case kind == alpnType:
+		var a alpnv2.FilterConfig
+		if s.check(unpack(f.GetTypedConfig(), &a)) {
+			spec.ALPN = upstreamALPN(&a)
+		}
+	case kind == peerMetadataType:
+		spec.Request.StripPeerMetadata = true
+	case slices.Contains(passiveHTTPFilters, kind):
+	case f.GetIsOptional() && !securityFilter(f.GetName(), kind):
+		c.ignored("http filter " + f.GetName())
+	default:
+		s.fail("filter %s (%s) is not supported", f.GetName(), kind)
+	}
+}
+
+// discovered handles a filter whose configuration comes by ECDS. None of the
+// types that come so is supported, so requests are refused rather than let past.
+func (c *Compiler) discovered(s scope, spec *proxy.HTTPSpec, f *hcmv3.HttpFilter) {
+	s.in("config_discovery").fail("filter %s is not supported", f.GetName())
+	_ = spec
+}
+
+func upstreamALPN(a *alpnv2.FilterConfig) proxy.UpstreamALPN {
+	var out proxy.UpstreamALPN
+	for _, o := range a.GetAlpnOverride() {
+		switch o.GetUpstreamProtocol() {
+		case alpnv2.FilterConfig_HTTP10:
+			out.HTTP10 = o.GetAlpnOverride()
+		case alpnv2.FilterConfig_HTTP11:
+			out.HTTP11 = o.GetAlpnOverride()
+		case alpnv2.FilterConfig_HTTP2:
+			out.HTTP2 = o.GetAlpnOverride()
+		}
+	}
+	return out
+}
+
+// trafficDirection converts a listener's direction.
+func trafficDirection(d corev3.TrafficDirection) flow.Direction {
+	switch d {
+	case corev3.TrafficDirection_INBOUND:
+		return flow.Inbound
+	case corev3.TrafficDirection_OUTBOUND:
+		return flow.Outbound
+	case corev3.TrafficDirection_UNSPECIFIED:
+	}
+	return flow.Unspecified
+}

@@ -1,0 +1,162 @@
+package compile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/outrigger-mesh/outrigger/flow"
+	"github.com/outrigger-mesh/outrigger/proxy"
+	"github.com/outrigger-mesh/outrigger/xds"
+)
+
+// listenerEntry is one listener of the configuration. Its live object stays empty
+// until a connection comes, unless it has a socket of its own.
+type listenerEntry struct {
+	live        *proxy.Listener
+	addresses   []netip.AddrPort
+	bind        bool
+	transparent bool
+	// refusing is why connections are refused: the only configuration that ever
+	// came was not acceptable.
+	refusing error
+}
+
+// decodeListener decodes a listener and checks its address.
+func decodeListener(body []byte) (*listenerv3.Listener, error) {
+	m := new(listenerv3.Listener)
+	if err := proto.Unmarshal(body, m); err != nil {
+		return nil, fmt.Errorf("decode: %w", err)
+	}
+	return m, nil
+}
+
+// checkListener compiles a listener without publishing it, since security lives
+// in it: what cannot be enforced has to be refused when it arrives. Where nothing
+// older serves its address, connections to it are refused from now on.
+func (c *Compiler) checkListener(name string, body []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := newScope()
+	m, err := decodeListener(body)
+	if err != nil {
+		return err
+	}
+	addrs := addresses(s, m)
+	if s.err() == nil {
+		c.listenerSpec(s, m, nil)
+	}
+	err = s.err()
+	if err != nil && c.listeners[name] == nil && len(addrs) > 0 {
+		e := &listenerEntry{addresses: addrs, bind: truth(m.GetBindToPort(), true), refusing: err}
+		e.live = proxy.NewListener(name, c.fillListener)
+		c.listeners[name] = e
+		c.updateSockets()
+	}
+	return err
+}
+
+// listenersChanged follows an LDS push.
+func (c *Compiler) listenersChanged(changed, removed []string) error {
+	var errs []error
+	for _, name := range changed {
+		errs = append(errs, c.listenerChanged(name))
+	}
+	for _, name := range removed {
+		delete(c.listeners, name)
+	}
+	if len(changed)+len(removed) > 0 {
+		errs = append(errs, c.updateSockets())
+	}
+	return errors.Join(errs...)
+}
+
+func (c *Compiler) listenerChanged(name string) error {
+	body, ok := c.store.Get(xds.TypeListener, name)
+	if !ok {
+		return nil
+	}
+	m, err := decodeListener(body)
+	if err != nil {
+		return fmt.Errorf("listener %q: %w", name, err)
+	}
+	s := newScope()
+	addrs := addresses(s, m)
+	if err := s.err(); err != nil {
+		return fmt.Errorf("listener %q: %w", name, err)
+	}
+	e := c.listeners[name]
+	if e == nil {
+		e = &listenerEntry{live: proxy.NewListener(name, c.fillListener)}
+		c.listeners[name] = e
+	}
+	e.refusing = nil
+	e.addresses, e.bind, e.transparent = addrs, truth(m.GetBindToPort(), true), truth(m.GetTransparent(), false)
+	if e.live.Spec() == nil && !e.bind {
+		return nil // built at its first connection
+	}
+	return c.buildListener(e, m)
+}
+
+// buildListener compiles a listener and publishes it. The lock is held.
+func (c *Compiler) buildListener(e *listenerEntry, m *listenerv3.Listener) error {
+	s := newScope()
+	spec := c.listenerSpec(s, m, e.live.Spec())
+	if err := s.err(); err != nil {
+		return c.failed("listener", m.GetName(), err)
+	}
+	e.live.Publish(spec)
+	return nil
+}
+
+// fillListener builds a listener at its first connection.
+func (c *Compiler) fillListener(ctx context.Context, l *proxy.Listener) error {
+	return c.await(ctx, func() error {
+		if l.Spec() != nil {
+			return nil
+		}
+		e := c.listeners[l.Name()]
+		if e == nil || e.live != l {
+			return errors.New("is not configured any more")
+		}
+		if e.refusing != nil {
+			return fmt.Errorf("its configuration was refused: %w", e.refusing)
+		}
+		body, ok := c.store.Get(xds.TypeListener, l.Name())
+		if !ok {
+			return errNotYet
+		}
+		m, err := decodeListener(body)
+		if err != nil {
+			return err
+		}
+		return c.buildListener(e, m)
+	})
+}
+
+// updateSockets tells the data path which addresses there are.
+func (c *Compiler) updateSockets() error {
+	var entries []proxy.Entry
+	for _, e := range c.listeners {
+		for _, a := range e.addresses {
+			entries = append(entries, proxy.Entry{Address: a, Bind: e.bind, Transparent: e.transparent, Listener: e.live})
+		}
+	}
+	return c.sockets.Update(entries)
+}
+
+// chainDigest identifies a chain by its content: equal chains that arrive as
+// different bytes have one digest. The lock is held.
+func (c *Compiler) chainDigest(dir flow.Direction, fc *listenerv3.FilterChain) (uint64, error) {
+	alone := &listenerv3.Listener{Name: "chain", TrafficDirection: corev3.TrafficDirection(dir), FilterChains: []*listenerv3.FilterChain{fc}}
+	b, err := proto.Marshal(alone)
+	if err != nil {
+		return 0, fmt.Errorf("encode: %w", err)
+	}
+	return c.walker.Walk("envoy.config.listener.v3.Listener", b, true)
+}

@@ -1,0 +1,209 @@
+package compile
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/outrigger-mesh/outrigger/proxy"
+	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
+	"github.com/outrigger-mesh/outrigger/route"
+	"github.com/outrigger-mesh/outrigger/xds"
+)
+
+// maxHosts bounds the spellings of hosts that a table remembers; the names come
+// from downstream.
+const maxHosts = 4096
+
+// routesWait is how long a request waits for a route configuration that has never
+// arrived.
+const routesWait = 5 * time.Second
+
+type ruleHost = route.VirtualHost[*proxy.Rule]
+
+// routeTable is the live table of one route configuration's name. Virtual hosts
+// are built when a request first asks for them.
+type routeTable struct {
+	c    *Compiler // immutable
+	name string
+
+	// written by the compiler
+	now atomic.Pointer[routeState]
+}
+
+// routeState is what a table knows of one version of its route configuration.
+type routeState struct {
+	// byAuthority and byDigest are replaced by larger copies when one is added.
+	byAuthority atomic.Pointer[map[string]*ruleHost]
+	byID        atomic.Pointer[map[uint64]builtHost]
+
+	// guarded by the compiler's lock
+	level   *routeLevel
+	earlier map[uint64]builtHost // what the version before had built
+}
+
+// builtHost is a virtual host that was built, with the domains it is found by.
+type builtHost struct {
+	host    *ruleHost
+	domains []string // lower case
+}
+
+// names reports whether a host is one of the domains itself.
+func (b builtHost) names(host string) bool { return slices.Contains(b.domains, host) }
+
+func newRouteState(level *routeLevel, earlier map[uint64]builtHost) *routeState {
+	st := &routeState{level: level, earlier: earlier}
+	st.byAuthority.Store(&map[string]*ruleHost{})
+	st.byID.Store(&map[uint64]builtHost{})
+	return st
+}
+
+// routes finds or makes the live table of a name. The lock is held.
+func (c *Compiler) routes(name string) *routeTable {
+	t := c.tables[name]
+	if t == nil {
+		t = &routeTable{c: c, name: name}
+		t.now.Store(newRouteState(nil, nil))
+		c.tables[name] = t
+	}
+	return t
+}
+
+// Match finds the rule of a request.
+func (t *routeTable) Match(r *httpmsg.Request, random uint64) (*proxy.Rule, bool) {
+	v := (*t.now.Load().byAuthority.Load())[r.Authority]
+	if v == nil {
+		if v = t.find(r.Authority); v == nil {
+			return nil, false
+		}
+	}
+	return v.Match(r, random)
+}
+
+// find looks an authority up that is not remembered, and has its virtual host
+// built where nobody asked for it before.
+func (t *routeTable) find(authority string) *ruleHost {
+	if ref, ok := t.c.store.Lookup(t.name, route.HostOnly(authority)); ok {
+		if e, built := (*t.now.Load().byID.Load())[ref.ID]; built && !e.names(route.HostOnly(authority)) {
+			return e.host
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), routesWait)
+	defer cancel()
+	var found *ruleHost
+	_ = t.c.await(ctx, func() error {
+		var err error
+		found, err = t.build(authority)
+		return err
+	})
+	return found
+}
+
+// build is find under the compiler's lock.
+func (t *routeTable) build(authority string) (*ruleHost, error) {
+	st := t.now.Load()
+	host := route.HostOnly(authority)
+	ref, ok := t.c.store.Lookup(t.name, host)
+	if !ok {
+		if _, known := t.c.store.RouteTop(t.name); !known {
+			return nil, errNotYet
+		}
+		return nil, nil
+	}
+	e, ok := (*st.byID.Load())[ref.ID]
+	if !ok {
+		var err error
+		if e, err = t.compile(st, ref); err != nil {
+			return nil, err
+		}
+		st.byID.Store(withEntry(*st.byID.Load(), ref.ID, e))
+	}
+	if e.names(host) { // what a wildcard takes in has no end
+		st.byAuthority.Store(withEntry(*st.byAuthority.Load(), strings.Clone(authority), e.host))
+	}
+	return e.host, nil
+}
+
+// withEntry copies a map with one more entry; a map that has grown too large is
+// begun again.
+func withEntry[K comparable, V any](old map[K]V, key K, v V) *map[K]V {
+	next := make(map[K]V, len(old)+1)
+	if len(old) < maxHosts {
+		maps.Copy(next, old)
+	}
+	next[key] = v
+	return &next
+}
+
+func (t *routeTable) compile(st *routeState, ref xds.VHostRef) (builtHost, error) {
+	if e, ok := st.earlier[ref.ID]; ok {
+		return e, nil
+	}
+	if st.level == nil {
+		level, err := t.head()
+		if err != nil {
+			return builtHost{}, err
+		}
+		st.level = level
+	}
+	body, ok := t.c.store.VHost(nil, ref)
+	if !ok {
+		return builtHost{}, errNotYet
+	}
+	var m routev3.VirtualHost
+	if err := proto.Unmarshal(body, &m); err != nil {
+		return builtHost{}, t.c.failed("virtual host", t.name, err)
+	}
+	s := newScope()
+	e := builtHost{host: virtualHost(s, st.level, &m)}
+	if err := s.err(); err != nil {
+		return builtHost{}, t.c.failed("virtual host", t.name+"/"+m.GetName(), err)
+	}
+	for _, d := range m.GetDomains() {
+		e.domains = append(e.domains, strings.ToLower(d))
+	}
+	return e, nil
+}
+
+func (t *routeTable) head() (*routeLevel, error) {
+	body, ok := t.c.store.RouteTop(t.name)
+	if !ok {
+		return nil, errNotYet
+	}
+	var m routev3.RouteConfiguration
+	if err := proto.Unmarshal(body, &m); err != nil {
+		return nil, t.c.failed("route configuration", t.name, err)
+	}
+	s := newScope()
+	level := newRouteLevel(s, t.c, &m)
+	level.digest, _ = t.c.walker.Walk("envoy.config.route.v3.RouteConfiguration", body, true)
+	if err := s.err(); err != nil {
+		return nil, t.c.failed("route configuration", t.name, err)
+	}
+	return level, nil
+}
+
+// routesChanged follows an RDS push: the tables forget which authority leads
+// where, and keep the virtual hosts that did not change, provided that what
+// applies to all of them did not change either.
+func (c *Compiler) routesChanged(changed, removed []string) {
+	for _, name := range append(changed, removed...) {
+		t := c.tables[name]
+		if t == nil {
+			continue
+		}
+		old := t.now.Load()
+		level, err := t.head()
+		if err != nil || old.level == nil || level.digest != old.level.digest {
+			t.now.Store(newRouteState(nil, nil))
+			continue
+		}
+		t.now.Store(newRouteState(old.level, *old.byID.Load()))
+	}
+}
