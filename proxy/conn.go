@@ -85,16 +85,19 @@ func closeWrite(c net.Conn) error {
 // CloseWrite closes the sending half.
 func (c *Conn) CloseWrite() error { return closeWrite(c.Conn) }
 
-// Plain returns the bare socket where no TLS was ended on it and every peeked
-// byte was read; nil otherwise. Two of these can be spliced.
-func (c *Conn) Plain() *net.TCPConn {
-	s, ok := c.Conn.(*socket)
-	if !ok || s.held != nil {
+// bare returns the socket where no TLS was ended on it, else nil. Two bare sockets
+// can be spliced.
+func (c *Conn) bare() *net.TCPConn {
+	if c.Conn != net.Conn(c.sock) {
 		return nil
 	}
-	tcp, _ := s.Conn.(*net.TCPConn)
+	tcp, _ := c.sock.Conn.(*net.TCPConn)
 	return tcp
 }
+
+// peeked reports whether bytes that the inspectors read were not handed out yet.
+// It is for the goroutine that reads.
+func (c *Conn) peeked() bool { return c.sock.held != nil }
 
 // Draining reports whether the connection should end after what it is doing.
 func (c *Conn) Draining() bool { return c.draining.Load() }

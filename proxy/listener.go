@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -272,7 +273,7 @@ func (l *Listener) capture(env *Listeners, spec *ListenerSpec, c *Conn) error {
 	if dst.Port() == spec.Address.Port() {
 		return errDialsItself
 	}
-	c.Flow.OriginalDst = dst
+	c.Flow.OriginalDst = netip.AddrPortFrom(dst.Addr().Unmap(), dst.Port())
 	return nil
 }
 

@@ -46,11 +46,18 @@ type relay struct {
 	end ending
 }
 
-// side is one end of a relay. tcp returns the bare socket if there is one now:
-// peeked bytes have to be sent by copying first.
+// side is one end of a relay. tcp is the bare socket where there is no TLS; peeked
+// reports, to the one who reads, whether bytes from before have to be copied
+// first.
 type side struct {
-	conn net.Conn
-	tcp  func() *net.TCPConn
+	conn   net.Conn
+	tcp    *net.TCPConn
+	peeked func() bool
+}
+
+// splices reports whether bytes can go from src to dst within the kernel.
+func splices(dst, src *side) bool {
+	return dst.tcp != nil && src.tcp != nil && (src.peeked == nil || !src.peeked())
 }
 
 // endReason tells what ended a relay.
@@ -102,6 +109,9 @@ func (r *relay) run(ctx context.Context) ending {
 	wg.Go(func() { r.end.fromDown = r.half(&r.up, &r.down, flow.SideUpstream, flow.SideDownstream) })
 	r.end.fromUp = r.half(&r.down, &r.up, flow.SideDownstream, flow.SideUpstream)
 	wg.Wait()
+	if r.end.reason == endReset && ctx.Err() != nil { // we closed it ourselves
+		r.end.reason, r.end.side = endCut, flow.SideInternal
+	}
 	if r.end.reason == endReset && r.end.side == flow.SideUpstream {
 		linger(r.down.conn)
 	}
@@ -190,8 +200,9 @@ func (r *relay) expired() (endReason, error) {
 // step moves bytes until the source ends, a deadline passes or something breaks:
 // by splice where both sides are bare sockets, else through a buffer.
 func (r *relay) step(dst, src *side, b *buffers) (n int64, readErr, writeErr error) {
-	if to, from := dst.tcp(), src.tcp(); to != nil && from != nil {
+	if splices(dst, src) {
 		b.put()
+		to, from := dst.tcp, src.tcp
 		n, err := to.ReadFrom(from)
 		if err == nil || isTimeout(err) {
 			return n, err, nil
@@ -217,7 +228,7 @@ func (r *relay) step(dst, src *side, b *buffers) (n int64, readErr, writeErr err
 			return n, nil, nil
 		case err != nil:
 			return n, err, nil
-		case dst.tcp() != nil && src.tcp() != nil: // the peeked bytes are sent
+		case splices(dst, src): // the peeked bytes are sent
 			return n, os.ErrDeadlineExceeded, nil
 		}
 	}

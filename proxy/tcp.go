@@ -61,7 +61,8 @@ func (t *TCP) ServeConn(ctx context.Context, c *Conn) {
 	if up.TLS.Established {
 		rec.Upstream.TLS, rec.Upstream.Peer = true, &up.TLS.Peer
 	}
-	r := relay{down: side{conn: c, tcp: c.Plain}, up: side{conn: up.Conn, tcp: plain(up.Conn)}, idle: t.spec.IdleTimeout}
+	tcp, _ := up.Conn.(*net.TCPConn)
+	r := relay{down: side{conn: c, tcp: c.bare(), peeked: c.peeked}, up: side{conn: up.Conn, tcp: tcp}, idle: t.spec.IdleTimeout}
 	if t.spec.MaxDuration > 0 {
 		r.deadline = c.Flow.Start.Add(t.spec.MaxDuration)
 	}
@@ -141,10 +142,4 @@ func (t *TCP) refused(c *Conn, why error) {
 func (t *TCP) finish(rec *flow.Record) {
 	rec.Duration = time.Since(rec.Start)
 	observe(t.spec.Observers, rec)
-}
-
-// plain returns the way to a bare socket, where c is one.
-func plain(c net.Conn) func() *net.TCPConn {
-	tcp, _ := c.(*net.TCPConn)
-	return func() *net.TCPConn { return tcp }
 }
