@@ -19,7 +19,13 @@ func (g *gauge) force() { g.n.Add(1) }
 
 func (g *gauge) release() { g.n.Add(-1) }
 
-func (g *gauge) load() int64 { return g.n.Load() }
+// full is 1 when nothing more may be taken, else 0.
+func (g *gauge) full(limit uint32) uint64 {
+	if limit != 0 && g.n.Load() >= int64(limit) {
+		return 1
+	}
+	return 0
+}
 
 // usage is what a cluster has in use of what its Limits limit.
 type usage struct {

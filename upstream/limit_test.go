@@ -162,10 +162,44 @@ func TestWaiterGivesUp(t *testing.T) {
 		defer cancel()
 		_, err := c.Open(ctx, e, nil)
 		wantFlow(t, err, flow.Error{Side: flow.SideUpstream, Flag: flow.UpstreamRequestTimeout, Kind: flow.KindTimeout, Retry: flow.RetryUnsent})
+		if got := stat(c, "circuit_breakers.default.cx_open"); got != 1 {
+			t.Errorf("cx_open is %d at the limit", got)
+		}
 		s.Close()
 		if _, reused := exchange(t, c, e); p.dialled.Load() != 1 {
 			t.Errorf("the place of the one who gave up was lost (reused %v)", reused)
 		}
+		atRest(t, c)
+	})
+}
+
+// stat reads one of the cluster's statistics.
+func stat(c *upstream.Cluster, name string) (got uint64) {
+	c.EachStat(func(n string, v uint64, _ bool) {
+		if n == name {
+			got = v
+		}
+	})
+	return got
+}
+
+func TestStats(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := &pipes{}
+		c, e := p.cluster(t, &upstream.Spec{Limits: upstream.Limits{Requests: 5}})
+		exchange(t, c, e)
+		s := open(t, c, e)
+		for name, want := range map[string]uint64{
+			"upstream_cx_total": 1, "upstream_cx_active": 1, "upstream_cx_destroy": 0,
+			"upstream_rq_total": 2, "upstream_rq_active": 1, "upstream_rq_pending_total": 1, "upstream_rq_pending_active": 0,
+			"membership_total": 1, "membership_healthy": 1, "circuit_breakers.default.rq_open": 0,
+		} {
+			if got := stat(c, name); got != want {
+				t.Errorf("%s: got %d, want %d", name, got, want)
+			}
+		}
+		s.Close()
 		atRest(t, c)
 	})
 }

@@ -36,7 +36,6 @@ type RequestStats struct {
 	Timeout         atomic.Uint64
 	PerTryTimeout   atomic.Uint64
 	Retry           atomic.Uint64
-	RetryActive     atomic.Int64
 	RetrySuccess    atomic.Uint64
 	RetryOverflow   atomic.Uint64
 	RetryLimit      atomic.Uint64
@@ -71,4 +70,24 @@ func (s *Stats) Each(f func(name string, value uint64, gauge bool)) {
 	counter("upstream_rq_retry_overflow", &r.RetryOverflow)
 	counter("upstream_rq_retry_limit_exceeded", &r.RetryLimit)
 	counter("lb_healthy_panic", &s.Panics)
+}
+
+// EachStat is Stats.Each with what is worked out at the moment of asking: the
+// members by health, and which circuit breakers are open.
+func (c *Cluster) EachStat(f func(name string, value uint64, gauge bool)) {
+	c.stats.Each(f)
+	total, healthy, degraded := c.set.Load().Standing()
+	visitors := len(c.onDemand.list())
+	f("membership_total", uint64(total+visitors), true)     //nolint:gosec // a count
+	f("membership_healthy", uint64(healthy+visitors), true) //nolint:gosec // a count
+	f("membership_degraded", uint64(degraded), true)        //nolint:gosec // a count
+	var limits Limits
+	if spec := c.spec.Load(); spec != nil {
+		limits = spec.Limits
+	}
+	const breakers = "circuit_breakers.default."
+	f(breakers+"cx_open", c.usage.connections.full(limits.Connections), true)
+	f(breakers+"rq_pending_open", c.usage.pending.full(limits.Pending), true)
+	f(breakers+"rq_open", c.usage.requests.full(limits.Requests), true)
+	f(breakers+"rq_retry_open", c.usage.retries.full(limits.Retries), true)
 }
