@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -84,6 +85,7 @@ func (l *Limits) defaults() {
 const (
 	phaseActive int32 = iota
 	phaseIdle
+	phaseDraining // Drain is about to interrupt
 	phaseDrained
 )
 
@@ -148,8 +150,9 @@ func (c *ServerConn) Serve(h httpmsg.Handler) error {
 // Draining that the present exchange is the last. It may be called from any
 // goroutine.
 func (c *ServerConn) Drain() {
-	if c.phase.CompareAndSwap(phaseIdle, phaseDrained) {
+	if c.phase.CompareAndSwap(phaseIdle, phaseDraining) {
 		c.rd.interrupt()
+		c.phase.Store(phaseDrained)
 	}
 }
 
@@ -165,15 +168,7 @@ func (c *ServerConn) readRequest() error {
 	c.rd.resume()
 	c.rd.perRead, c.rd.limit = 0, time.Now().Add(c.o.IdleTimeout)
 	if c.rd.avail() == 0 {
-		c.phase.Store(phaseIdle)
-		err := c.rd.fill()
-		if !c.phase.CompareAndSwap(phaseIdle, phaseActive) {
-			if err != nil {
-				return io.EOF
-			}
-			c.rd.resume() // it spoke just before the drain: one last exchange
-		}
-		if err != nil {
+		if err := c.await(); err != nil {
 			return err
 		}
 	}
@@ -183,6 +178,24 @@ func (c *ServerConn) readRequest() error {
 	c.rd.perRead, c.rd.limit = c.o.StreamIdleTimeout, time.Time{}
 	c.body.begin()
 	c.out.begin()
+	return nil
+}
+
+// await waits for the first byte of a request. A downstream that spoke just before
+// the drain has one last exchange.
+func (c *ServerConn) await() error {
+	c.phase.Store(phaseIdle)
+	err := c.rd.fill()
+	if c.phase.CompareAndSwap(phaseIdle, phaseActive) {
+		return err
+	}
+	for c.phase.Load() == phaseDraining {
+		runtime.Gosched() // Drain is between two statements
+	}
+	if err != nil {
+		return io.EOF
+	}
+	c.rd.resume()
 	return nil
 }
 
