@@ -2,6 +2,7 @@ package upstream_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -146,5 +147,83 @@ func TestWhyTheCallerGaveUp(t *testing.T) {
 				atRest(t, c)
 			})
 		})
+	}
+}
+
+func TestCloseCutsADialShort(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := &pipes{connect: time.Hour}
+		c, e := p.cluster(t, &upstream.Spec{ConnectTimeout: time.Hour})
+		failed := make(chan error, 2)
+		go func() {
+			_, err := c.Open(t.Context(), e, nil)
+			failed <- err
+		}()
+		go func() {
+			_, err := c.Dial(t.Context(), e, nil)
+			failed <- err
+		}()
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		c.Close(ctx)
+		for range 2 {
+			err := <-failed
+			wantFlow(t, err, flow.Error{Side: flow.SideInternal, Flag: flow.LocalReset, Retry: flow.RetryUnsent})
+			if !errors.Is(err, upstream.ErrClosed) {
+				t.Errorf("got %v, want ErrClosed", err)
+			}
+		}
+		if got := c.Stats().CxConnectFail.Load(); got != 0 {
+			t.Errorf("counted %d failures of the upstream, want none", got)
+		}
+		atRest(t, c)
+	})
+}
+
+func TestCloseSendsWaitersAway(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := &pipes{}
+		c, e := p.cluster(t, &upstream.Spec{Limits: upstream.Limits{Connections: 1}})
+		s := open(t, c, e)
+		failed := make(chan error, 1)
+		go func() {
+			_, err := c.Open(t.Context(), e, nil)
+			failed <- err
+		}()
+		synctest.Wait()
+		go func() {
+			time.Sleep(time.Second)
+			s.Close()
+		}()
+		c.Close(t.Context())
+		wantFlow(t, <-failed, flow.Error{Side: flow.SideInternal, Flag: flow.LocalReset, Retry: flow.RetryUnsent})
+		atRest(t, c)
+	})
+}
+
+func TestAbortEndsAnExchange(t *testing.T) {
+	t.Parallel()
+	p, let := blocking(t)
+	defer let()
+	c := newCluster(t, nil, p.addr())
+	e := pick(t, c)
+	s := open(t, c, e)
+	left := &flow.Error{Side: flow.SideDownstream, Flag: flow.DownstreamConnectionTermination, Kind: flow.KindCancelled}
+	failed := make(chan error, 1)
+	go func() {
+		_, err := s.RoundTrip(request(), time.Time{})
+		failed <- err
+	}()
+	eventually(t, "the request arrives", func() bool { return p.accepted.Load() == 1 })
+	s.Abort(left)
+	wantFlow(t, <-failed, *left)
+	s.Close()
+	s.Abort(left) // of no effect
+	let()
+	if _, reused := exchange(t, c, e); reused {
+		t.Error("an aborted connection was used again")
 	}
 }
