@@ -142,6 +142,9 @@ type OpenOptions struct {
 	// ALPN replaces the protocols that TLS offers, where the spec allows it and
 	// the list is not nil.
 	ALPN []string
+	// Deadline ends the wait for a connection with flag UT, earlier than the connect
+	// time-out; zero means none. It costs nothing where a pooled connection is there.
+	Deadline time.Time
 }
 
 func (s *Spec) connectTimeout() time.Duration {

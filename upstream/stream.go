@@ -79,11 +79,21 @@ func (c *Cluster) find(ctx context.Context, e *lb.Endpoint, o *OpenOptions) (*co
 		if cn := p.take(spec); cn != nil {
 			return cn, nil
 		}
-		cn, err := c.pend(ctx, p, spec)
+		cn, err := c.pendUntil(ctx, o, p, spec)
 		if cn != nil || err != nil {
 			return cn, err
 		}
 	}
+}
+
+// pendUntil is pend with the deadline that the flow may have.
+func (c *Cluster) pendUntil(ctx context.Context, o *OpenOptions, p *pool, spec *Spec) (*conn, error) {
+	if o == nil || o.Deadline.IsZero() {
+		return c.pend(ctx, p, spec)
+	}
+	bounded, stop := context.WithDeadline(ctx, o.Deadline)
+	defer stop()
+	return c.pend(bounded, p, spec)
 }
 
 // pend is find for a request that no idle connection can take. Without connection

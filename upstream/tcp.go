@@ -45,6 +45,11 @@ func (c *Cluster) Dial(ctx context.Context, e *lb.Endpoint, o *OpenOptions) (*Co
 }
 
 func (c *Cluster) dial(ctx context.Context, spec *Spec, w *way, o *OpenOptions) (*Conn, error) {
+	if o != nil && !o.Deadline.IsZero() {
+		bounded, stop := context.WithDeadline(ctx, o.Deadline)
+		defer stop()
+		ctx = bounded
+	}
 	m, err := c.connect(ctx, spec, w, spec.offer(o))
 	if err != nil {
 		return nil, err

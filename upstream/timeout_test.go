@@ -150,6 +150,25 @@ func TestWhyTheCallerGaveUp(t *testing.T) {
 	}
 }
 
+func TestDeadlineEndsTheWaitForAConnection(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := &pipes{connect: time.Minute}
+		c, e := p.cluster(t, &upstream.Spec{})
+		begin := time.Now()
+		o := &upstream.OpenOptions{Deadline: begin.Add(time.Second)}
+		want := flow.Error{Side: flow.SideUpstream, Flag: flow.UpstreamRequestTimeout, Kind: flow.KindTimeout, Retry: flow.RetryUnsent}
+		_, err := c.Open(t.Context(), e, o)
+		wantFlow(t, err, want)
+		_, err = c.Dial(t.Context(), e, o)
+		wantFlow(t, err, want)
+		if got := time.Since(begin); got != time.Second {
+			t.Errorf("took %v, want 1s", got)
+		}
+		atRest(t, c)
+	})
+}
+
 func TestCloseCutsADialShort(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
