@@ -172,6 +172,10 @@ func (f *follower) Check(typeURL, name string, body []byte) error {
 	return f.compiler.Check(typeURL, name, body)
 }
 
+func (f *follower) Refused(typeURL, name string, body []byte, why error) {
+	f.compiler.Refused(typeURL, name, body, why)
+}
+
 // run starts the parts, waits for the end and drains.
 func (s *Sidecar) run(ctx context.Context) error {
 	ctx, s.quit = context.WithCancel(ctx)

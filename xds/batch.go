@@ -11,11 +11,15 @@ import (
 
 // Change says what a response changed.
 type Change struct {
-	TypeURL   string
-	Changed   []string // added, or with another meaning than before
-	Removed   []string
+	TypeURL string
+	Changed []string // added, or with another meaning than before
+	Removed []string
+	// Unheld are removed names that were not held: those of resources that were refused.
+	Unheld    []string
 	Unchanged int
 	Routes    []RouteChange // details of the changed route configurations
+	// Complete is set for a response that names all resources of its type.
+	Complete bool
 }
 
 // Empty reports whether nothing changed.
@@ -83,7 +87,7 @@ func (b *Batch) Add(name, body []byte) error {
 func quote(name []byte) string { return strconv.Quote(string(name[:min(len(name), 256)])) }
 
 func (b *Batch) add(name, body []byte) error {
-	s, w := b.s, &b.s.writer
+	s, w, mark := b.s, &b.s.writer, len(b.refs)
 	if len(name) == 0 && b.kind != nds || len(name) > maxName {
 		return fmt.Errorf("the name must have 1 to %d bytes", maxName)
 	}
@@ -113,6 +117,12 @@ func (b *Batch) add(name, body []byte) error {
 		}
 	} else if _, err := w.walker.Walk(b.kind.typeName(), body, false); err != nil {
 		return err
+	}
+	if s.check != nil {
+		if err := s.check(traits[b.kind].url, string(name), body); err != nil {
+			b.refs = b.refs[:mark]
+			return err
+		}
 	}
 	b.note(+1, false)
 	st := staged{name: name, rec: rec}

@@ -45,6 +45,9 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	if cfg.Handler != nil {
+		s.Judge(cfg.Handler.Check)
+	}
 	return &Client{cfg: cfg, store: s, log: cfg.Log, reason: "not started", since: time.Now()}, nil
 }
 

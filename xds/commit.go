@@ -10,6 +10,8 @@ import (
 func (b *Batch) Remove(name []byte) {
 	if b.s.has(b.kind, string(name)) {
 		b.removed = append(b.removed, string(name))
+	} else {
+		b.change.Unheld = append(b.change.Unheld, string(name))
 	}
 }
 

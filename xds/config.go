@@ -10,9 +10,13 @@ import (
 	"github.com/outrigger-mesh/outrigger/xds/wire"
 )
 
-// Handler is told what changed, on the client's goroutine: after the store has it and before istiod gets its answer.
-// It must return soon. Its error is part of the NACK.
+// Handler judges what arrives and follows what changed, on the client's goroutine. Its methods must return soon.
 type Handler interface {
+	// Check judges a resource that is new or changed and sound by the rules, before the store takes it over.
+	Check(typeURL, name string, body []byte) error
+	// Refused is told of each resource that the rules or Check turned down; what is held under its name stays.
+	Refused(typeURL, name string, body []byte, why error)
+	// Apply is told what changed, after the store has it and before istiod gets its answer. Its error is part of the NACK.
 	Apply(Change) error
 }
 

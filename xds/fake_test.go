@@ -176,6 +176,10 @@ type recorder struct {
 }
 
 // Apply remembers a change.
+func (r *recorder) Check(string, string, []byte) error { return nil }
+
+func (r *recorder) Refused(string, string, []byte, error) {}
+
 func (r *recorder) Apply(c xds.Change) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

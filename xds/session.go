@@ -254,7 +254,11 @@ func (s *session) apply(k kind, r *response, nack *rejection) Change {
 			nack.add(fmt.Errorf("%s %s: the content is of type %s", traits[k].noun, quote(name), quote(x.typeURL)))
 			s.c.store.touch(k, name)
 		default:
-			nack.add(b.Add(name, x.body))
+			err := b.Add(name, x.body)
+			if err != nil && s.c.cfg.Handler != nil {
+				s.c.cfg.Handler.Refused(traits[k].url, string(name), x.body, err)
+			}
+			nack.add(err)
 			nack.tried++
 		}
 	})
@@ -264,7 +268,8 @@ func (s *session) apply(k kind, r *response, nack *rejection) Change {
 	})
 	change, err := b.Commit(r.version)
 	nack.add(err)
-	if traits[k].wildcard && k != nds && !s.answered[k] && r.size > 0 && removed == 0 && !nameless {
+	change.Complete = traits[k].wildcard && k != nds && !s.answered[k] && r.size > 0 && removed == 0 && !nameless
+	if change.Complete {
 		s.reconcile(k, r.version, &change, nack)
 	}
 	return change

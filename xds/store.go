@@ -17,8 +17,9 @@ const maxName = 4096
 // Store holds what istiod sent: packed outside of the Go heap under an index without pointers. One goroutine writes,
 // through Begin; any number read, and get copies that are theirs.
 type Store struct {
-	checker *wire.Checker // immutable
-	packer  *slab.Packer  // immutable
+	checker *wire.Checker                                 // immutable
+	packer  *slab.Packer                                  // immutable
+	check   func(typeURL, name string, body []byte) error // immutable; may be nil
 
 	writer writer // owned by the writing goroutine
 
@@ -52,6 +53,10 @@ func NewStore(r wire.Rules) (*Store, error) {
 	}
 	return &Store{checker: c, packer: p, writer: writer{walker: wire.NewWalker(c)}, arena: slab.NewArena()}, nil
 }
+
+// Judge makes check decide, beside the rules, about every resource that is new or changed. It is called before the
+// first Begin.
+func (s *Store) Judge(check func(typeURL, name string, body []byte) error) { s.check = check }
 
 // Close gives the memory back; the store is empty afterwards.
 func (s *Store) Close() error {

@@ -6,11 +6,28 @@ import (
 
 // Check examines one resource before the store takes it over. Its error makes the
 // resource be refused; what was there before stays.
-func (c *Compiler) Check(typeURL, name string, body []byte) error {
-	if typeURL == xds.TypeListener {
-		return c.checkListener(name, body)
+func (c *Compiler) Check(typeURL, _ string, body []byte) error {
+	if typeURL != xds.TypeListener {
+		return nil
 	}
-	return nil
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.checkListener(body)
+}
+
+// Refused follows a resource that was turned down. A listener that nothing older
+// serves takes its address nevertheless and refuses its connections: they must
+// not find a way that the configuration did not mean.
+func (c *Compiler) Refused(typeURL, name string, body []byte, why error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch typeURL {
+	case xds.TypeListener:
+		c.refuseListener(name, body, why)
+	case xds.TypeRoute:
+		c.routes(name).refused = true
+		c.arrive()
+	}
 }
 
 // Apply follows what a push changed, for everything that is in use.
@@ -25,7 +42,7 @@ func (c *Compiler) Apply(ch xds.Change) error {
 		c.endpointsChanged(ch.Changed)
 		c.warmed(ch.Changed)
 	case xds.TypeListener:
-		err = c.listenersChanged(ch.Changed, ch.Removed)
+		err = c.listenersChanged(&ch)
 	case xds.TypeRoute:
 		c.routesChanged(ch.Changed, ch.Removed)
 	}

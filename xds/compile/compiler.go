@@ -58,6 +58,7 @@ type Compiler struct {
 	walker    *wire.Walker
 	clusters  clusterBook
 	listeners map[string]*listenerEntry
+	pushes    uint64 // of listeners
 	tables    map[string]*routeTable
 	arrived   chan struct{} // closed and replaced when resources arrive
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -25,6 +26,8 @@ type listenerEntry struct {
 	// refusing is why connections are refused: the only configuration that ever
 	// came was not acceptable.
 	refusing error
+	// refusedIn is the push in which it was last refused.
+	refusedIn uint64
 }
 
 // decodeListener decodes a listener and checks its address.
@@ -37,42 +40,69 @@ func decodeListener(body []byte) (*listenerv3.Listener, error) {
 }
 
 // checkListener compiles a listener without publishing it, since security lives
-// in it: what cannot be enforced has to be refused when it arrives. Where nothing
-// older serves its address, connections to it are refused from now on.
-func (c *Compiler) checkListener(name string, body []byte) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	s := newScope()
+// in it: what cannot be enforced has to be refused when it arrives.
+func (c *Compiler) checkListener(body []byte) error {
 	m, err := decodeListener(body)
 	if err != nil {
 		return err
 	}
-	addrs := addresses(s, m)
+	s := newScope()
+	addresses(s, m)
 	if s.err() == nil {
 		c.listenerSpec(s, m, nil)
 	}
-	err = s.err()
-	if err != nil && c.listeners[name] == nil && len(addrs) > 0 {
-		e := &listenerEntry{addresses: addrs, bind: truth(m.GetBindToPort(), true), refusing: err}
-		e.live = proxy.NewListener(name, c.fillListener)
-		c.listeners[name] = e
-		c.updateSockets()
+	return s.err()
+}
+
+// refuseListener puts a listener that refuses connections at the addresses of one
+// that was turned down, unless something older serves there.
+func (c *Compiler) refuseListener(name string, body []byte, why error) {
+	e := c.listeners[name]
+	if e != nil && e.refusing == nil {
+		return
 	}
-	return err
+	m, err := decodeListener(body)
+	if err != nil {
+		return // nobody knows where it was to be
+	}
+	addrs := addresses(newScope(), m)
+	if len(addrs) == 0 {
+		return
+	}
+	if e == nil {
+		e = &listenerEntry{live: proxy.NewListener(name, c.fillListener)}
+		c.listeners[name] = e
+	}
+	e.addresses, e.bind, e.refusing, e.refusedIn = addrs, truth(m.GetBindToPort(), true), why, c.pushes
+	if err := c.updateSockets(); err != nil {
+		c.log.Error("cannot listen", "listener", name, "error", err)
+	}
 }
 
 // listenersChanged follows an LDS push.
-func (c *Compiler) listenersChanged(changed, removed []string) error {
+func (c *Compiler) listenersChanged(ch *xds.Change) error {
 	var errs []error
-	for _, name := range changed {
+	for _, name := range ch.Changed {
 		errs = append(errs, c.listenerChanged(name))
 	}
-	for _, name := range removed {
+	before := len(c.listeners)
+	for _, name := range ch.Removed {
 		delete(c.listeners, name)
 	}
-	if len(changed)+len(removed) > 0 {
+	for _, name := range ch.Unheld {
+		if e := c.listeners[name]; e != nil && e.refusing != nil {
+			delete(c.listeners, name)
+		}
+	}
+	if ch.Complete { // a refused listener that is not among them is gone
+		maps.DeleteFunc(c.listeners, func(_ string, e *listenerEntry) bool {
+			return e.refusing != nil && e.refusedIn != c.pushes
+		})
+	}
+	if len(ch.Changed) > 0 || len(c.listeners) != before {
 		errs = append(errs, c.updateSockets())
 	}
+	c.pushes++
 	return errors.Join(errs...)
 }
 

@@ -35,6 +35,9 @@ type routeTable struct {
 
 	// written by the compiler
 	now atomic.Pointer[routeState]
+
+	// guarded by the compiler's lock
+	refused bool // the last configuration was, so that waiting for one is idle
 }
 
 // routeState is what a table knows of one version of its route configuration.
@@ -111,7 +114,7 @@ func (t *routeTable) build(authority string) (*ruleHost, error) {
 	host := route.HostOnly(authority)
 	ref, ok := t.c.store.Lookup(t.name, host)
 	if !ok {
-		if _, known := t.c.store.RouteTop(t.name); !known {
+		if _, known := t.c.store.RouteTop(t.name); !known && !t.refused {
 			return nil, errNotYet
 		}
 		return nil, nil
@@ -198,6 +201,7 @@ func (c *Compiler) routesChanged(changed, removed []string) {
 		if t == nil {
 			continue
 		}
+		t.refused = false
 		old := t.now.Load()
 		level, err := t.head()
 		if err != nil || old.level == nil || level.digest != old.level.digest {

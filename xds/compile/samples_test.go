@@ -46,13 +46,15 @@ func newRig(t *testing.T) *rig {
 	log := slog.New(slog.NewTextHandler(logged, nil))
 	listeners := proxy.NewListeners(proxy.Options{Listen: noSockets})
 	t.Cleanup(listeners.Close)
-	return &rig{
+	r := &rig{
 		t: t, store: store, listeners: listeners, logged: logged,
 		compiler: compile.New(compile.Options{
 			Store: store, Checker: checker, Secrets: mtls.NewSecrets(log), Listeners: listeners, Logger: log,
 			Outputs: accesslog.NewOutputs(accesslog.OutputsConfig{Logger: log}),
 		}),
 	}
+	store.Judge(r.compiler.Check)
+	return r
 }
 
 // push gives the store and the compiler a recorded push, as the client does.
@@ -64,11 +66,8 @@ func (r *rig) push(typeURL, file string) error {
 	}
 	var refused []string
 	for name, body := range recorded(r.t, file) {
-		if err := r.compiler.Check(typeURL, name, body); err != nil {
-			refused = append(refused, name+": "+err.Error())
-			continue
-		}
 		if err := batch.Add([]byte(name), body); err != nil {
+			r.compiler.Refused(typeURL, name, body, err)
 			refused = append(refused, err.Error())
 		}
 	}
