@@ -49,6 +49,14 @@ func scanValue[T string | []byte](b T, i int) int {
 		}
 		i++
 	}
+	if rest := len(b) - i; rest > 0 && len(b) >= 8 {
+		// The last eight bytes, of which the first were looked at before.
+		x := load64(b, len(b)-8)
+		y := x ^ each7f
+		if m := ((x-each20)&^x | (y-each01)&^y) & each80; m>>(64-8*rest) == 0 {
+			return len(b)
+		}
+	}
 	for ; i < len(b); i++ {
 		if c := b[i]; c < ' ' && c != '\t' || c == 0x7f {
 			return i

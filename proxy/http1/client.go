@@ -63,6 +63,8 @@ type ClientConn struct {
 	abort error // guarded by mu; what Abort was called with first
 }
 
+var _ httpmsg.RoundTripper = (*ClientConn)(nil)
+
 // NewClientConn prepares a connection that was dialled.
 func NewClientConn(conn net.Conn, o ClientOptions) *ClientConn {
 	l := limits{o.MaxHeadBytes, o.MaxHeaders}
@@ -122,7 +124,7 @@ func (c *ClientConn) deadline(t time.Time) error {
 		return err
 	}
 	if c.rd.stop.Load() {
-		_ = c.conn.SetWriteDeadline(past) // Abort came first
+		_ = c.conn.SetWriteDeadline(past()) // Abort came first
 	}
 	return nil
 }
@@ -237,7 +239,7 @@ func (c *ClientConn) Abort(err error) {
 	}
 	c.mu.Unlock()
 	c.rd.interrupt()
-	_ = c.conn.SetWriteDeadline(past) // a closed connection does not wait either
+	_ = c.conn.SetWriteDeadline(past()) // a closed connection does not wait either
 }
 
 func (c *ClientConn) aborted() error {

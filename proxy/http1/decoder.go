@@ -189,6 +189,7 @@ func (d *decoder) step(c byte) error {
 		d.state, d.digits, d.line, d.left = chunkSize, 0, 0, 0
 	case chunkTrailer:
 		return d.trailerByte(c)
+	case chunkData: // content is not read here
 	}
 	return nil
 }

@@ -73,7 +73,7 @@ func (p *pump) join(clean bool) bool {
 		return p.t.writeErr == nil && p.t.readErr == nil
 	}
 	p.stopped.Store(true)
-	_ = p.c.conn.SetWriteDeadline(past)
+	_ = p.c.conn.SetWriteDeadline(past())
 	in, ok := p.r.Body.(httpmsg.Interruptible)
 	if ok {
 		in.Interrupt()

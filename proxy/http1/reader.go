@@ -18,7 +18,7 @@ var errInterrupted = errors.New("read was interrupted")
 var errBufferFull = errors.New("read buffer is full")
 
 // past is a deadline that ends a wait at once.
-var past = time.Unix(1, 0)
+func past() time.Time { return time.Unix(1, 0) }
 
 // minRoom is the free space below which the bytes that follow a head go to a buffer
 // of their own.
@@ -312,7 +312,7 @@ func (rd *reader) expired() error {
 // from any goroutine.
 func (rd *reader) interrupt() {
 	rd.stop.Store(true)
-	_ = rd.conn.SetReadDeadline(past) // a closed connection does not wait either
+	_ = rd.conn.SetReadDeadline(past()) // a closed connection does not wait either
 }
 
 // resume allows waits again. It is for the goroutine that owns the reader.

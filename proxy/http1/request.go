@@ -205,7 +205,7 @@ func (p *requestParser) target(r *httpmsg.Request, target string) error {
 		return errAuthority
 	case p.sp.hosts == 0 && !p.http10:
 		return errMissingHost
-	case !validAuthority(r.Authority) || !validAuthority(p.sp.host):
+	case !validAuthority(r.Authority) || p.sp.host != r.Authority && !validAuthority(p.sp.host):
 		return errAuthority
 	case r.Authority == "" && !p.http10:
 		return errMissingHost

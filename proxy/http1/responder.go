@@ -3,6 +3,7 @@ package http1
 import (
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
 )
@@ -23,6 +24,11 @@ type responder struct {
 	// mu orders a 100 Continue, which a reader of the body sends, before the head.
 	mu sync.Mutex
 }
+
+var (
+	_ httpmsg.ResponseWriter = (*responder)(nil)
+	_ httpmsg.Watcher        = (*responder)(nil)
+)
 
 func (w *responder) begin() {
 	w.started, w.tunnelled, w.err = false, false, nil
@@ -185,7 +191,7 @@ func (w *responder) tunnel(res *httpmsg.Response) (int64, error) {
 	}
 	w.c.watch.stop()
 	w.c.rd.resume()
-	w.c.rd.perRead, w.c.rd.limit = 0, noLimit
+	w.c.rd.perRead, w.c.rd.limit = 0, time.Time{}
 	sent, err := relay(&stream{w.c.conn, &w.c.rd}, res.Tunnel, w.c.o.StreamIdleTimeout, w.c.o.IdleTimeout)
 	w.tunnelled = true
 	return sent, err

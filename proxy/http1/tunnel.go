@@ -9,9 +9,6 @@ import (
 	"time"
 )
 
-// noLimit is the limit of a wait that may last.
-var noLimit time.Time
-
 // errTunnelIdle ends a tunnel in which nothing moved for too long.
 var errTunnelIdle = errors.New("tunnel was idle for too long")
 

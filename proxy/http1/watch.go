@@ -85,7 +85,7 @@ func (w *watch) run() {
 // more room, or it is interrupted.
 func (w *watch) read() (left bool) {
 	rd := &w.c.rd
-	rd.perRead, rd.limit = 0, noLimit
+	rd.perRead, rd.limit = 0, time.Time{}
 	for !rd.stop.Load() {
 		if err := rd.fill(); err != nil {
 			return rd.err != nil
