@@ -2,6 +2,7 @@ package config
 
 import (
 	"encoding/json"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -54,9 +55,7 @@ func (l *loader) metaJSON(name string, into map[string]string) {
 		l.fail("%s is not a JSON object of strings: %w", name, err)
 		return
 	}
-	for k, v := range m {
-		into[k] = v
-	}
+	maps.Copy(into, m)
 }
 
 // cluster follows Istio's default naming policy: app.namespace, then
@@ -118,9 +117,7 @@ func (l *loader) mergeMetaJSON(m map[string]any) {
 			l.fail("%s is not a JSON object: %w", k, err)
 			continue
 		}
-		for field, value := range v {
-			m[field] = value
-		}
+		maps.Copy(m, v)
 	}
 }
 

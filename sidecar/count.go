@@ -71,14 +71,13 @@ func (s *Sidecar) countConfiguration(emit metrics.Emit) {
 func (s *Sidecar) countClusters(emit metrics.Emit) {
 	for _, c := range s.compiler.Clusters() {
 		label := []metrics.Label{{Name: metrics.ClusterName, Value: c.Name()}}
-		c.Stats().Each(func(name string, value uint64, gauge bool) {
+		c.EachStat(func(name string, value uint64, gauge bool) {
 			kind := metrics.Counter
 			if gauge {
 				kind = metrics.Gauge
 			}
 			emit("cluster."+name, label, float64(value), kind)
 		})
-		emit("cluster.membership_total", label, float64(c.Endpoints().Len()), metrics.Gauge)
 	}
 }
 

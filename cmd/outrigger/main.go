@@ -7,12 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"os"
 	"os/signal"
 	"syscall"
-
-	"net"
 
 	"github.com/outrigger-mesh/outrigger/config"
 	"github.com/outrigger-mesh/outrigger/dnat/initcmd"
@@ -20,7 +19,7 @@ import (
 )
 
 // version is set by the linker.
-var version = "unknown" //nolint:gochecknoglobals // the linker writes it
+var version = "unknown"
 
 const usage = `usage: outrigger COMMAND
 
@@ -43,7 +42,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	switch args[0] {
 	case "proxy":
-		return proxy(ctx, args[1:], stdout, stderr)
+		return proxy(ctx, args[1:], stderr)
 	case "istio-iptables":
 		return initcmd.Run(ctx, args[1:], os.Environ(), stdout, stderr)
 	case "version", "--version":
@@ -58,7 +57,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 }
 
-func proxy(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+func proxy(ctx context.Context, args []string, stderr io.Writer) int {
 	cfg, err := config.Load(config.Source{
 		Args: args, Environ: os.Environ(), ReadFile: os.ReadFile, Hostname: os.Hostname, Interfaces: interfaces,
 		Exists: func(name string) bool { _, err := os.Stat(name); return err == nil },

@@ -42,11 +42,11 @@ func (c *Compiler) accessLog(s scope, l *accesslogv3.AccessLog) flow.Observer {
 	cfg := accesslog.Config{Outputs: c.outputs, Path: m.GetPath(), Filter: c.logFilter(l.GetFilter())}
 	switch f := m.GetAccessLogFormat().(type) {
 	case nil:
-	case *filelogv3.FileAccessLog_Format: //nolint:staticcheck // deprecated, still accepted by Envoy
+	case *filelogv3.FileAccessLog_Format:
 		cfg.Text = f.Format
-	case *filelogv3.FileAccessLog_JsonFormat: //nolint:staticcheck // deprecated, still accepted by Envoy
+	case *filelogv3.FileAccessLog_JsonFormat:
 		cfg.JSON = logFields(f.JsonFormat)
-	case *filelogv3.FileAccessLog_TypedJsonFormat: //nolint:staticcheck // deprecated, still accepted by Envoy
+	case *filelogv3.FileAccessLog_TypedJsonFormat:
 		cfg.JSON = logFields(f.TypedJsonFormat)
 	case *filelogv3.FileAccessLog_LogFormat:
 		logFormat(s.in("log_format"), &cfg, f.LogFormat)
@@ -61,7 +61,7 @@ func (c *Compiler) accessLog(s scope, l *accesslogv3.AccessLog) flow.Observer {
 func logFormat(s scope, cfg *accesslog.Config, f *corev3.SubstitutionFormatString) {
 	cfg.OmitEmpty = f.GetOmitEmptyValues()
 	switch t := f.GetFormat().(type) {
-	case *corev3.SubstitutionFormatString_TextFormat: //nolint:staticcheck // deprecated, still accepted by Envoy
+	case *corev3.SubstitutionFormatString_TextFormat:
 		cfg.Text = t.TextFormat
 	case *corev3.SubstitutionFormatString_TextFormatSource:
 		cfg.Text = t.TextFormatSource.GetInlineString()

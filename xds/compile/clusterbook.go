@@ -3,6 +3,7 @@ package compile
 import (
 	"context"
 	"errors"
+	"maps"
 	"weak"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -123,10 +124,7 @@ func (c *Compiler) buildCluster(e *clusterEntry, cluster *upstream.Cluster) erro
 		return c.failed("cluster", name, err)
 	}
 	s := newScope()
-	fresh := make(sockets)
-	for digest, client := range e.sockets {
-		fresh[digest] = client
-	}
+	fresh := maps.Clone(e.sockets)
 	spec := c.clusterSpec(s, &m, fresh)
 	edsName := endpointsName(&m)
 	var specs []lb.EndpointSpec

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -113,11 +114,7 @@ func (c *Compiler) ignored(what string) {
 func (c *Compiler) Ignored() map[string]uint64 {
 	c.unusable.mu.Lock()
 	defer c.unusable.mu.Unlock()
-	out := make(map[string]uint64, len(c.unusable.count))
-	for k, v := range c.unusable.count {
-		out[k] = v
-	}
-	return out
+	return maps.Clone(c.unusable.count)
 }
 
 // errNotYet says that a resource is on its way.

@@ -46,7 +46,7 @@ func headerEdit(s scope, o *corev3.HeaderValueOption) (proxy.HeaderEdit, bool) {
 }
 
 func editAction(o *corev3.HeaderValueOption) proxy.EditAction {
-	if a := o.GetAppend(); a != nil { //nolint:staticcheck // deprecated, still sent by some users
+	if a := o.GetAppend(); a != nil {
 		if a.GetValue() {
 			return proxy.AppendOrAdd
 		}

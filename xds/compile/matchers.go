@@ -82,19 +82,19 @@ func headerMatch(s scope, h *routev3.HeaderMatcher) match.Header {
 		spec.Present = &v.PresentMatch
 	case *routev3.HeaderMatcher_RangeMatch:
 		spec.Range = &match.Range{Start: v.RangeMatch.GetStart(), End: v.RangeMatch.GetEnd()}
-	case *routev3.HeaderMatcher_ExactMatch: //nolint:staticcheck // deprecated, still accepted by Envoy
+	case *routev3.HeaderMatcher_ExactMatch:
 		kind := match.Exact
 		if v.ExactMatch == "" { // Envoy's rule for the deprecated field
 			kind = match.Any
 		}
 		spec.Value = pattern(s, kind, v.ExactMatch, false)
-	case *routev3.HeaderMatcher_PrefixMatch: //nolint:staticcheck // deprecated, still accepted by Envoy
+	case *routev3.HeaderMatcher_PrefixMatch:
 		spec.Value = pattern(s, match.Prefix, v.PrefixMatch, false)
-	case *routev3.HeaderMatcher_SuffixMatch: //nolint:staticcheck // deprecated, still accepted by Envoy
+	case *routev3.HeaderMatcher_SuffixMatch:
 		spec.Value = pattern(s, match.Suffix, v.SuffixMatch, false)
-	case *routev3.HeaderMatcher_ContainsMatch: //nolint:staticcheck // deprecated, still accepted by Envoy
+	case *routev3.HeaderMatcher_ContainsMatch:
 		spec.Value = pattern(s, match.Contains, v.ContainsMatch, false)
-	case *routev3.HeaderMatcher_SafeRegexMatch: //nolint:staticcheck // deprecated, still accepted by Envoy
+	case *routev3.HeaderMatcher_SafeRegexMatch:
 		spec.Value = pattern(s, match.Regex, v.SafeRegexMatch.GetRegex(), false)
 	default:
 		s.fail("matcher %T is not supported", v)

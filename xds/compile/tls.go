@@ -149,7 +149,7 @@ func (c *Compiler) validation(s scope, common *tlsv3.CommonTlsContext) validatio
 // understood: an unknown one is an error, never ignored.
 func (c *Compiler) staticValidation(s scope, v *tlsv3.CertificateValidationContext) validation {
 	out := validation{}
-	for i, m := range v.GetMatchSubjectAltNames() { //nolint:staticcheck // deprecated, and what istiod sends
+	for i, m := range v.GetMatchSubjectAltNames() {
 		out.sans = append(out.sans, sanMatcher(s.at("match_subject_alt_names", i), mtls.AnySAN, m))
 	}
 	for i, m := range v.GetMatchTypedSubjectAltNames() {
