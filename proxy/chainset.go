@@ -57,13 +57,21 @@ func NewChainSet(chains []*Chain, def *Chain) (*ChainSet, error) {
 }
 
 // Chains lists all chains, the default one last.
-func (s *ChainSet) Chains() []*Chain { return s.all }
+func (s *ChainSet) Chains() []*Chain {
+	if s == nil {
+		return nil
+	}
+	return s.all
+}
 
 // Has reports whether c is one of the set's chains.
-func (s *ChainSet) Has(c *Chain) bool { return slices.Contains(s.all, c) }
+func (s *ChainSet) Has(c *Chain) bool { return slices.Contains(s.Chains(), c) }
 
-// Match finds the chain for a connection, or nil.
+// Match finds the chain for a connection, or nil. A nil set has no chain.
 func (s *ChainSet) Match(f *Facts) *Chain {
+	if s == nil {
+		return nil
+	}
 	if c := s.find(f); c != nil {
 		return c
 	}

@@ -268,6 +268,9 @@ func (x *Exchange) fail(err error) {
 	if fe, ok := flow.AsError(err); ok && fe.Kind == flow.KindNoCluster && x.Rule.ClusterNotFound != 0 {
 		reply.Status = x.Rule.ClusterNotFound
 	}
+	if x.h.spec.SuppressEnvoyHeaders {
+		reply.Header = nil // x-envoy-overloaded
+	}
 	if reply.FailureReason != "" {
 		x.Record.Upstream.FailureReason = reply.FailureReason
 	}
@@ -324,6 +327,9 @@ func (x *Exchange) interim(status int, h *httpmsg.Header) error {
 // finish ends the exchange: the one place where its record is closed and shown.
 func (x *Exchange) finish() {
 	x.letGo()
+	if x.trip.stream != nil && x.Response != nil {
+		_ = x.Response.Body.Close() // joins who still sends the request's body
+	}
 	rec := &x.Record
 	r := x.Request
 	rec.Request.Method, rec.Request.Path, rec.Request.Authority = r.Method, r.Path, r.Authority
@@ -332,14 +338,16 @@ func (x *Exchange) finish() {
 		rec.Request.Complete = done.Sub(rec.Start)
 	}
 	rec.Duration = time.Since(rec.Start)
-	observe(x.h.spec.Observers, rec)
+	observe(x.h.spec.Observers, rec) // while the response's strings are still ours
+	x.closeStream()
 	x.h.Stats.Active.Add(-1)
 	x.body.end()
 	x.clear()
 	exchanges.Put(x)
 }
 
-// letGo ends the attempt's stream and the watch over the downstream.
+// letGo ends what could still abort the attempt: the watch over the downstream and
+// the alarm.
 func (x *Exchange) letGo() {
 	if x.leave.watching {
 		x.leave.watching = false
@@ -351,7 +359,6 @@ func (x *Exchange) letGo() {
 		x.trip.late.stop()
 		x.trip.late = nil
 	}
-	x.closeStream()
 }
 
 // closeStream gives the attempt's connection back.

@@ -25,7 +25,7 @@ func (h *HTTP) forward(x *Exchange) error {
 	}
 	x.prepare(w)
 	x.watch()
-	x.trip.hint = lb.Hint{Random: x.Random, OrigDst: x.Conn.Destination(), MaxPicks: 1, Tried: x.trip.tried[:0]}
+	x.trip.hint = lb.Hint{Random: x.Random, OrigDst: x.Conn.OriginalDst, MaxPicks: 1, Tried: x.trip.tried[:0]}
 	retry := rule.Retry
 	if retry == nil || retry.Max <= 0 || retry.On == 0 || x.Request.Upgrade != "" {
 		return x.attempt(w.Cluster, 0)
@@ -213,17 +213,46 @@ func (x *Exchange) lend(stream *upstream.Stream) error {
 	return x.leave.cause
 }
 
-// roundTrip is one attempt on its connection, under the earlier of both timeouts.
-func (x *Exchange) roundTrip(c *upstream.Cluster, stream *upstream.Stream, perTry time.Duration) error {
-	sent := time.Now()
-	deadline, tryEnds := x.trip.deadline, false
-	if perTry > 0 && x.body.src == nil || perTry > 0 && !x.body.completed().IsZero() {
-		if end := sent.Add(perTry); deadline.IsZero() || end.Before(deadline) {
-			deadline, tryEnds = end, true
+// bound is which of the clocks ends an attempt first.
+type bound uint8
+
+const (
+	boundNone bound = iota
+	boundRequest
+	boundTry
+	boundIdle
+)
+
+// bounds returns when the attempt must have its response's head, and which clock
+// says so. While the request's body is still on its way only the idle clock runs.
+func (x *Exchange) bounds(sent time.Time, perTry time.Duration) (time.Time, bound) {
+	end, why := x.trip.deadline, boundNone
+	if !end.IsZero() {
+		why = boundRequest
+	}
+	earlier := func(d time.Duration, w bound) {
+		if t := sent.Add(d); d > 0 && (end.IsZero() || t.Before(end)) {
+			end, why = t, w
 		}
 	}
+	if x.body.completed().IsZero() {
+		return end, why
+	}
+	earlier(perTry, boundTry)
+	idle := x.h.spec.Timeouts.StreamIdle
+	if x.Rule.IdleTimeout != nil {
+		idle = *x.Rule.IdleTimeout
+	}
+	earlier(idle, boundIdle)
+	return end, why
+}
+
+// roundTrip is one attempt on its connection, under the earliest of the timeouts.
+func (x *Exchange) roundTrip(c *upstream.Cluster, stream *upstream.Stream, perTry time.Duration) error {
+	sent := time.Now()
+	deadline, why := x.bounds(sent, perTry)
 	var late *alarm
-	if x.body.completed().IsZero() && x.body.src != nil && (x.Rule.Timeout > 0 || perTry > 0) {
+	if x.body.completed().IsZero() && (x.Rule.Timeout > 0 || perTry > 0) {
 		late = &alarm{stream: stream}
 		x.body.onDone = x.onRequestDone(late, perTry)
 	}
@@ -232,7 +261,7 @@ func (x *Exchange) roundTrip(c *upstream.Cluster, stream *upstream.Stream, perTr
 		late.stop()
 	}
 	if err != nil {
-		return x.classify(c, err, tryEnds)
+		return x.classify(c, err, why)
 	}
 	x.Response = resp
 	x.Record.Upstream.ServiceTime = time.Since(sent)
@@ -250,18 +279,22 @@ func (x *Exchange) onRequestDone(late *alarm, perTry time.Duration) func(time.Ti
 	return func(time.Time) { late.start(limit, timedOut(details)) }
 }
 
-// classify tells the two timeouts apart and counts them.
-func (x *Exchange) classify(c *upstream.Cluster, err error, tryEnds bool) error {
+// classify tells the timeouts apart and counts them.
+func (x *Exchange) classify(c *upstream.Cluster, err error, why bound) error {
 	fe, ok := flow.AsError(err)
 	if !ok || fe.Kind != flow.KindTimeout || fe.Side != flow.SideUpstream {
 		return err
 	}
-	if tryEnds || fe.Details == "upstream_per_try_timeout" {
+	switch {
+	case why == boundTry, fe.Details == "upstream_per_try_timeout":
 		c.Stats().Requests.PerTryTimeout.Add(1)
 		return timedOut("upstream_per_try_timeout")
+	case why == boundIdle:
+		return &flow.Error{Side: flow.SideInternal, Flag: flow.StreamIdleTimeout, Kind: flow.KindTimeout, Details: "stream_idle_timeout"}
+	default:
+		c.Stats().Requests.Timeout.Add(1)
+		return timedOut("response_timeout")
 	}
-	c.Stats().Requests.Timeout.Add(1)
-	return timedOut("response_timeout")
 }
 
 // boundBody keeps the rule's timeout over the response's body, where that is not

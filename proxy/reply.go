@@ -68,7 +68,23 @@ var (
 	replyBadPath         = &Reply{Status: 400, Details: "path_normalization_failed"}
 	replyUpgradeFailed   = &Reply{Status: 403, Details: "upgrade_failed", Close: true}
 	replyStreamIdleEarly = &Reply{Status: 408, Flag: flow.StreamIdleTimeout, Flagged: true, Body: "stream timeout", Details: "stream_idle_timeout", Close: true}
+	replyStreamIdle      = &Reply{Status: 504, Flag: flow.StreamIdleTimeout, Flagged: true, Body: "stream timeout", Details: "stream_idle_timeout"}
 )
+
+// refusals lists them with their situations, for docs/flags.md.
+var refusals = [...]struct {
+	when  string
+	reply *Reply
+}{
+	{"no virtual host or no route matches", replyNoRoute},
+	{"the route configuration has not arrived", replyNoRoutes},
+	{"the request has no path", replyMissingPath},
+	{"the path does not begin with a slash", replyAbsolutePath},
+	{"the path cannot be normalised, or holds an escaped slash that is refused", replyBadPath},
+	{"an upgrade, or CONNECT, that is not configured", replyUpgradeFailed},
+	{"the downstream sends nothing more of its request", replyStreamIdleEarly},
+	{"the upstream sends nothing for longer than the stream idle timeout", replyStreamIdle},
+}
 
 // causeOf finds the row of an error.
 func causeOf(kind flow.Kind) *cause {
@@ -94,6 +110,9 @@ func replyFor(err error, attempts int) *Reply {
 	r := &Reply{Status: c.status, Flag: c.flag, Flagged: true, Body: c.body, Details: c.details}
 	if fe.Kind == flow.KindOverflow {
 		r.Header = []httpmsg.Field{{Name: "x-envoy-overloaded", Value: "true"}}
+	}
+	if fe.Flag == flow.StreamIdleTimeout {
+		return replyStreamIdle
 	}
 	if fe.Kind == flow.KindTimeout && fe.Details != "" {
 		r.Details = fe.Details

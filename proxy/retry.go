@@ -72,7 +72,7 @@ type Retry struct {
 // wantsError reports whether a failed attempt may be repeated.
 func (rt *Retry) wantsError(err error) bool {
 	fe, ok := flow.AsError(err)
-	if !ok || fe.Side == flow.SideDownstream {
+	if !ok || fe.Side == flow.SideDownstream || fe.Flag == flow.StreamIdleTimeout {
 		return false
 	}
 	switch fe.Kind {

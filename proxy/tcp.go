@@ -85,7 +85,7 @@ func (t *TCP) connect(ctx context.Context, c *Conn, rec *flow.Record) (*upstream
 	if err := w.Cluster.Ensure(ctx); err != nil {
 		return nil, err
 	}
-	hint := lb.Hint{Random: random, OrigDst: c.Flow.Destination(), MaxPicks: 1}
+	hint := lb.Hint{Random: random, OrigDst: c.Flow.OriginalDst, MaxPicks: 1}
 	for {
 		ep, err := w.Cluster.Pick(&hint)
 		if err != nil {
