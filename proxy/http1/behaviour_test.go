@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -278,21 +279,31 @@ func TestDownstreamThatLeavesIsNoticed(t *testing.T) {
 }
 
 func TestWatchingKeepsPipelinedRequests(t *testing.T) {
-	t.Parallel()
-	down, up := proxied(t, http1.ServerOptions{})
-	for range 2 {
-		send(t, down, "GET /1 HTTP/1.1\r\nHost: h\r\n\r\n")
-		expect(t, up, "GET /1 HTTP/1.1\r\nhost: h\r\n\r\n")
-		time.Sleep(80 * time.Millisecond) // the watcher reads now
-		send(t, down, "GET /2 HTTP/1.1\r\n")
-		send(t, down, "Host: h\r\n\r\n")
-		time.Sleep(20 * time.Millisecond)
-		send(t, up, okResponse)
-		expect(t, down, okResponse)
-		expect(t, up, "GET /2 HTTP/1.1\r\nhost: h\r\n\r\n")
-		send(t, up, okResponse)
-		expect(t, down, okResponse)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		near, up := net.Pipe()
+		f := newForwarder(near)
+		down, _, done := inMemory(http1.ServerOptions{}, f)
+		for range 3 {
+			send(t, down, "GET /1 HTTP/1.1\r\nHost: h\r\n\r\n")
+			expect(t, up, "GET /1 HTTP/1.1\r\nhost: h\r\n\r\n")
+			time.Sleep(time.Second) // nothing else than the watcher can take these
+			send(t, down, "GET /2 HTTP/1.1\r\n")
+			send(t, down, "Host: h\r\n\r\n")
+			send(t, up, okResponse)
+			expect(t, down, okResponse)
+			expect(t, up, "GET /2 HTTP/1.1\r\nhost: h\r\n\r\n")
+			send(t, up, okResponse)
+			expect(t, down, okResponse)
+		}
+		send(t, down, "GET /3 HTTP/1.1\r\nHost: h\r\n\r\n")
+		expect(t, up, "GET /3 HTTP/1.1\r\nhost: h\r\n\r\n")
+		start := time.Now()
+		_ = down.Close()
+		<-done
+		if d := time.Since(start); !errors.Is(f.err, errGone) || d != 50*time.Millisecond {
+			t.Errorf("got %v after %v, want %v", f.err, d, errGone)
+		}
+	})
 }
 
 func TestUploadThatIsCutIsTheDownstreamsFault(t *testing.T) {
@@ -510,4 +521,44 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		g, d := rest()
 		return g <= g0 && d <= d0
 	})
+}
+
+func TestBodySurvivesAnAttemptThatDidNotReadIt(t *testing.T) {
+	t.Parallel()
+	first, firstFar := upstream(t)
+	second, secondFar := upstream(t)
+	var received atomic.Int64
+	down, _ := serve(t, http1.ServerOptions{}, handlerFunc(func(w httpmsg.ResponseWriter, r *httpmsg.Request) {
+		for range 3 {
+			if _, err := first.RoundTrip(r, time.Now().Add(20*time.Millisecond)); err == nil {
+				t.Error("the first upstream answered")
+			}
+			first = http1.NewClientConn(dead(t), http1.ClientOptions{})
+		}
+		res, err := second.RoundTrip(r, time.Time{})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		received.Store(r.Body.(httpmsg.Counted).Received())
+		_, _ = w.WriteResponse(res)
+	}))
+	send(t, down, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n")
+	const head = "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\n\r\n"
+	expect(t, firstFar, head)
+	expect(t, secondFar, head)
+	send(t, down, "hello")
+	expect(t, secondFar, "hello")
+	send(t, secondFar, okResponse)
+	expect(t, down, okResponse)
+	if got := received.Load(); got != 5 {
+		t.Errorf("received %d bytes, want 5", got)
+	}
+}
+
+// dead is a connection whose other end never says anything.
+func dead(t *testing.T) net.Conn {
+	t.Helper()
+	near, _ := pipe(t)
+	return near
 }

@@ -26,14 +26,20 @@ type requestBody struct {
 	mu      sync.Mutex
 	dec     decoder // guarded by mu
 	touched bool    // guarded by mu; somebody has begun to read
+	count   int64   // guarded by mu
 }
+
+var (
+	_ httpmsg.Interruptible = (*requestBody)(nil)
+	_ httpmsg.Counted       = (*requestBody)(nil)
+)
 
 // begin readies the body of the request that was just parsed.
 func (b *requestBody) begin() {
 	c := b.c
 	c.rd.resume()
 	b.closed.Store(false)
-	b.touched = false
+	b.touched, b.count = false, 0
 	b.dec.start(&c.rd, c.parser.framing, c.req.ContentLength, c.parser.limits)
 	b.wantContinue.Store(c.parser.expect)
 	c.req.Trailer.Reset()
@@ -61,6 +67,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 		}
 	}
 	n, err := b.dec.read(p)
+	b.count += int64(n)
 	if err == nil {
 		return n, nil
 	}
@@ -90,6 +97,13 @@ func (b *requestBody) Buffered() int {
 	b.touched = true
 	defer b.mu.Unlock()
 	return b.dec.buffered()
+}
+
+// Received is the number of content bytes that were read so far.
+func (b *requestBody) Received() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.count
 }
 
 // Close gives up the content and ends a Read that waits for it.

@@ -16,6 +16,11 @@ type Body interface {
 	Buffered() int
 }
 
+// Counted is a Body that knows how many bytes of content were read from it so far.
+type Counted interface {
+	Received() int64
+}
+
 // Interruptible is a Body whose waiting Read can be ended without giving up the
 // content: an attempt that failed stops reading the request so that the next
 // attempt may go on. Reads fail between Interrupt and Resume; Resume is called when
