@@ -31,13 +31,14 @@ func (c *Compiler) http(s scope, dir flow.Direction, m *hcmv3.HttpConnectionMana
 		StatPrefix:       strings.TrimSuffix(m.GetStatPrefix(), ";"),
 		Direction:        dir,
 		Path:             pathSpec(m),
-		Request:          requestSpec(m),
+		Request:          requestSpec(s, m),
 		Response:         responseSpec(m),
 		Timeouts:         timeouts(m),
 		AcceptHTTP10:     m.GetHttpProtocolOptions().GetAcceptHttp_10(),
 		DefaultHost:      m.GetHttpProtocolOptions().GetDefaultHostForHttp_10(),
 		Proxy100Continue: m.GetProxy_100Continue(),
 		Trailers:         m.GetHttpProtocolOptions().GetEnableTrailers(),
+		Decorate:         m.GetTracing() != nil,
 	}
 	var flows flow.Observer
 	if c.httpFlows != nil {
@@ -79,13 +80,14 @@ func pathSpec(m *hcmv3.HttpConnectionManager) proxy.PathSpec {
 	return out
 }
 
-func requestSpec(m *hcmv3.HttpConnectionManager) proxy.RequestSpec {
+func requestSpec(s scope, m *hcmv3.HttpConnectionManager) proxy.RequestSpec {
 	out := proxy.RequestSpec{
 		UseRemoteAddress:          truth(m.GetUseRemoteAddress(), false),
 		XFFTrustedHops:            int(m.GetXffNumTrustedHops()),
 		GenerateRequestID:         truth(m.GetGenerateRequestId(), true),
 		PreserveExternalRequestID: m.GetPreserveExternalRequestId(),
 		AlwaysSetRequestID:        m.GetAlwaysSetRequestIdInResponse(),
+		InternalRanges:            prefixes(s, "internal_address_config.cidr_ranges", m.GetInternalAddressConfig().GetCidrRanges()),
 	}
 	switch m.GetForwardClientCertDetails() {
 	case hcmv3.HttpConnectionManager_FORWARD_ONLY:
