@@ -72,7 +72,7 @@ func BenchmarkWriteRequest(b *testing.B) {
 }
 
 func BenchmarkWatch(b *testing.B) {
-	var w watch
+	w := watch{c: &ServerConn{}}
 	gone := func() {}
 	b.ReportAllocs()
 	for b.Loop() {
