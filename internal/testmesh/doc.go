@@ -28,6 +28,7 @@
 //
 // Virtual addresses of services work through sidecars only, since there is no
 // kube-proxy: from a plain pod they are unreachable, and pods go by their names.
+// A WorkloadEntry whose pod was not made is an endpoint that never answers.
 //
 // It must not know how the product works inside: it starts the two binaries,
 // looks at their ports and files, and nothing else.
