@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
@@ -14,25 +15,28 @@ const replayLimit = 1 << 20
 
 // requestBody stands before the downstream's body: it counts, notes when the
 // request was complete, and keeps what passed for as long as the request may be
-// sent again. It is read by one goroutine at a time, which RoundTrip joins.
+// sent again. One goroutine reads it at a time, which the end of an attempt joins.
 type requestBody struct {
-	src  httpmsg.Body
-	n    int64
-	done time.Time
+	// immutable during an attempt
+	src    httpmsg.Body
+	start  time.Time
+	onDone func() // called at the end of the request, by the reader
 
-	keep bool   // record what passes
+	keep atomic.Bool  // record what passes
+	took atomic.Int64 // from start to the request's last byte, and one; 0 is not yet
+
+	// owned by the reader
+	n    int64
 	kept []byte // what passed
 	at   int    // how much of kept this attempt has read
 	pool *[]byte
-
-	onDone func(time.Time) // called at the end of the request, on the reader's goroutine
 }
 
 // begin puts the body in its place; a request without one is complete.
 func (b *requestBody) begin(x *Exchange) {
-	*b = requestBody{}
+	b.start = x.Record.Start
 	if x.Request.Body == httpmsg.NoBody {
-		b.done = x.Record.Start
+		b.took.Store(1)
 		return
 	}
 	b.src = x.Request.Body
@@ -40,14 +44,20 @@ func (b *requestBody) begin(x *Exchange) {
 }
 
 // completed is when the request's last byte was read, or zero.
-func (b *requestBody) completed() time.Time { return b.done }
+func (b *requestBody) completed() time.Time {
+	took := b.took.Load()
+	if took == 0 {
+		return time.Time{}
+	}
+	return b.start.Add(time.Duration(took - 1))
+}
 
 // record keeps the body from now on.
 func (b *requestBody) record(announced int64) {
 	if b.src == nil {
 		return
 	}
-	b.keep = true
+	b.keep.Store(true)
 	size := smallBuffer
 	if announced > smallBuffer {
 		size = midBuffer
@@ -56,30 +66,28 @@ func (b *requestBody) record(announced int64) {
 	b.kept = (*b.pool)[:0]
 }
 
-// rewind readies the body for another attempt, and reports false if too much of it
-// has passed.
+// replayable reports whether all that has passed was kept.
+func (b *requestBody) replayable() bool { return b.src == nil || b.keep.Load() }
+
+// rewind readies the body for another attempt; the reader has been joined. It
+// reports false if too much has passed.
 func (b *requestBody) rewind() bool {
-	if b.src == nil {
-		return true
-	}
 	b.at = 0
-	return b.keep
+	b.onDone = nil
+	return b.replayable()
 }
 
 // forget stops keeping: there will be no other attempt.
-func (b *requestBody) forget() {
-	b.keep = false
-	if b.at == len(b.kept) {
-		b.end()
-	}
-}
+func (b *requestBody) forget() { b.keep.Store(false) }
 
-// end gives the memory back.
+// end gives the memory back and readies the body for its next use.
 func (b *requestBody) end() {
 	if b.pool != nil {
 		putBuffer(b.pool)
-		b.pool, b.kept, b.at = nil, nil, 0
 	}
+	b.src, b.onDone, b.pool, b.kept, b.at, b.n = nil, nil, nil, nil, 0, 0
+	b.keep.Store(false)
+	b.took.Store(0)
 }
 
 // Read replays first what an earlier attempt has read.
@@ -91,18 +99,18 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	}
 	n, err := b.src.Read(p)
 	b.n += int64(n)
-	if b.keep && n > 0 {
+	if n > 0 && b.keep.Load() {
 		if len(b.kept)+n > replayLimit {
-			b.keep = false
+			b.keep.Store(false)
 		} else {
 			b.kept = append(b.kept, p[:n]...)
 			b.at = len(b.kept)
 		}
 	}
-	if errors.Is(err, io.EOF) && b.done.IsZero() {
-		b.done = time.Now()
+	if errors.Is(err, io.EOF) && b.took.Load() == 0 {
+		b.took.Store(int64(time.Since(b.start)) + 1)
 		if b.onDone != nil {
-			b.onDone(b.done)
+			b.onDone()
 		}
 	}
 	return n, err

@@ -55,10 +55,10 @@ func (x *Exchange) attempts(c *upstream.Cluster, retry *Retry) error {
 			x.Record.Flags.Set(flow.UpstreamOverflow)
 			return err
 		}
-		again := x.again(retry, k)
+		why := x.again(retry, k)
 		c.ReleaseRetry()
-		if !again {
-			return x.whyNot(err)
+		if why != nil {
+			return why
 		}
 		if x.Rule.Edits.IncludeAttemptCount {
 			x.Request.Header.Set("x-envoy-attempt-count", decimal(k+2))
@@ -78,35 +78,34 @@ func (x *Exchange) wants(retry *Retry, err error) bool {
 	case !retry.wantsResponse(x.Response):
 		return false
 	}
-	return x.body.rewind()
+	return x.body.replayable()
 }
 
-// again lets go of the failed attempt and waits; false means that the downstream
-// left or the time is up.
-func (x *Exchange) again(retry *Retry, k int) bool {
+// again lets go of the failed attempt and waits; the error is why there cannot be
+// another one.
+func (x *Exchange) again(retry *Retry, k int) error {
 	x.closeStream()
 	x.Response = nil
-	wait := retry.backoff(k)
-	if d := x.trip.deadline; !d.IsZero() && time.Until(d) < wait {
-		sleep(x.session.ctx, time.Until(d))
-		return false
+	if !x.body.rewind() {
+		return errReplayLimit
 	}
-	return sleep(x.session.ctx, wait)
-}
-
-// whyNot is the error of an exchange that ended while it waited for a retry.
-func (x *Exchange) whyNot(err error) error {
+	wait := retry.backoff(k)
+	if d := x.trip.deadline; !d.IsZero() {
+		wait = min(wait, time.Until(d))
+	}
 	switch {
-	case x.session.ctx.Err() != nil:
+	case !sleep(x.session.ctx, wait):
 		return x.left()
 	case x.timeUp():
 		return timedOut("response_timeout")
-	case err == nil:
-		return &flow.Error{Side: flow.SideInternal, Flag: flow.LocalReset, Kind: flow.KindOther}
 	default:
-		return err
+		return nil
 	}
 }
+
+// errReplayLimit ends an exchange whose body outgrew what is kept of it while a
+// retry was already decided.
+var errReplayLimit = &flow.Error{Side: flow.SideInternal, Flag: flow.LocalReset, Kind: flow.KindOther, Details: "request_payload_exceeded_retry_buffer_limit"}
 
 // left is why the connection's context ended.
 func (x *Exchange) left() error {
@@ -270,13 +269,13 @@ func (x *Exchange) roundTrip(c *upstream.Cluster, stream *upstream.Stream, perTr
 
 // onRequestDone starts the timeouts of a request whose body was still on its way
 // when the attempt began. It runs on the goroutine that reads the body.
-func (x *Exchange) onRequestDone(late *alarm, perTry time.Duration) func(time.Time) {
+func (x *Exchange) onRequestDone(late *alarm, perTry time.Duration) func() {
 	limit := x.Rule.Timeout
 	details := "response_timeout"
 	if perTry > 0 && (limit == 0 || perTry < limit) {
 		limit, details = perTry, "upstream_per_try_timeout"
 	}
-	return func(time.Time) { late.start(limit, timedOut(details)) }
+	return func() { late.start(limit, timedOut(details)) }
 }
 
 // classify tells the timeouts apart and counts them.

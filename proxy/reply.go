@@ -68,6 +68,7 @@ var (
 	replyBadPath         = &Reply{Status: 400, Details: "path_normalization_failed"}
 	replyUpgradeFailed   = &Reply{Status: 403, Details: "upgrade_failed", Close: true}
 	replyStreamIdleEarly = &Reply{Status: 408, Flag: flow.StreamIdleTimeout, Flagged: true, Body: "stream timeout", Details: "stream_idle_timeout", Close: true}
+	replyReplayLimit     = &Reply{Status: 507, Body: "exceeded request buffer limit while retrying upstream", Details: "request_payload_exceeded_retry_buffer_limit"}
 	replyStreamIdle      = &Reply{Status: 504, Flag: flow.StreamIdleTimeout, Flagged: true, Body: "stream timeout", Details: "stream_idle_timeout"}
 )
 
@@ -83,6 +84,7 @@ var refusals = [...]struct {
 	{"the path cannot be normalised, or holds an escaped slash that is refused", replyBadPath},
 	{"an upgrade, or CONNECT, that is not configured", replyUpgradeFailed},
 	{"the downstream sends nothing more of its request", replyStreamIdleEarly},
+	{"the body outgrew 1 MiB when a retry was decided already", replyReplayLimit},
 	{"the upstream sends nothing for longer than the stream idle timeout", replyStreamIdle},
 }
 
@@ -111,8 +113,11 @@ func replyFor(err error, attempts int) *Reply {
 	if fe.Kind == flow.KindOverflow {
 		r.Header = []httpmsg.Field{{Name: "x-envoy-overloaded", Value: "true"}}
 	}
-	if fe.Flag == flow.StreamIdleTimeout {
+	switch {
+	case fe.Flag == flow.StreamIdleTimeout:
 		return replyStreamIdle
+	case fe == errReplayLimit: //nolint:errorlint // the value itself
+		return replyReplayLimit
 	}
 	if fe.Kind == flow.KindTimeout && fe.Details != "" {
 		r.Details = fe.Details
