@@ -49,10 +49,15 @@ type Batch struct {
 
 // staged is one changed resource; name points into the response, which must stay until Commit.
 type staged struct {
-	name []byte
-	rec  record
-	rh   *routeHosts
-	info RouteChange
+	name  []byte
+	rec   record
+	route *stagedRoute // of a RouteConfiguration
+}
+
+// stagedRoute is what is particular to a RouteConfiguration.
+type stagedRoute struct {
+	hosts  *routeHosts
+	change RouteChange
 }
 
 // stagedRef is a reference that appears or goes with the batch.

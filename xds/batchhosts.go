@@ -40,8 +40,7 @@ func (m *matcher) next(at int, name uint64) int {
 func (b *Batch) writeHosts(st *staged, old *record, body []byte) error {
 	s, w := b.s, &b.s.writer
 	rh := &routeHosts{any: -1}
-	st.rh = rh
-	st.info = RouteChange{Route: string(st.name), New: old == nil}
+	st.route = &stagedRoute{hosts: rh, change: RouteChange{Route: string(st.name), New: old == nil}}
 	var m matcher
 	if old != nil {
 		m.old = s.routes[old.route].hosts
@@ -68,11 +67,11 @@ func (b *Batch) writeHosts(st *staged, old *record, body []byte) error {
 	for i, matched := range m.matched {
 		if !matched {
 			if w.body, err = s.packer.Unpack(w.body[:0], s.arena.Bytes(m.old[i].at), int(m.old[i].raw)); err == nil {
-				st.info.Removed = append(st.info.Removed, string(wire.Name(w.body)))
+				st.route.change.Removed = append(st.route.change.Removed, string(wire.Name(w.body)))
 			}
 		}
 	}
-	st.info.Top, err = b.topChanged(old)
+	st.route.change.Top, err = b.topChanged(old)
 	return err
 }
 
@@ -111,8 +110,8 @@ func (b *Batch) writeHost(st *staged, m *matcher, at int, body []byte) (host, er
 	} else {
 		w.hostID++
 		h.id = w.hostID
-		if !st.info.New {
-			st.info.Changed = append(st.info.Changed, string(name))
+		if !st.route.change.New {
+			st.route.change.Changed = append(st.route.change.Changed, string(name))
 		}
 	}
 	h.at, err = s.put(nil, body)
@@ -136,20 +135,20 @@ func (b *Batch) topChanged(old *record) (bool, error) {
 
 // undo frees the virtual hosts that were packed for a resource that cannot be stored.
 func (b *Batch) undo(st *staged, old *record) {
-	if st.rh == nil {
+	if st.route == nil {
 		return
 	}
 	b.s.mu.Lock()
 	defer b.s.mu.Unlock()
-	for i := range st.rh.hosts {
-		if !st.rh.hosts[i].shared {
-			b.s.arena.Free(st.rh.hosts[i].at)
+	for i := range st.route.hosts.hosts {
+		if !st.route.hosts.hosts[i].shared {
+			b.s.arena.Free(st.route.hosts.hosts[i].at)
 		}
 	}
 	if old != nil {
 		unshare(b.s.routes[old.route].hosts)
 	}
-	st.rh = nil
+	st.route = nil
 }
 
 func unshare(hs []host) {
@@ -172,10 +171,11 @@ func (s *Store) freeHosts(route int32) {
 }
 
 // keepHosts publishes the virtual hosts of a route configuration and returns their index; the caller holds mu.
-func (s *Store) keepHosts(rh *routeHosts) int32 {
-	if rh == nil {
+func (s *Store) keepHosts(st *stagedRoute) int32 {
+	if st == nil {
 		return -1
 	}
+	rh := st.hosts
 	unshare(rh.hosts)
 	for i := range s.routes {
 		if s.routes[i] == nil {

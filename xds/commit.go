@@ -85,7 +85,7 @@ func (b *Batch) publish(st *staged) {
 	rec.state = used | present
 	i := s.lookupBytes(b.kind, rec.key, st.name)
 	if i < 0 {
-		rec.route = s.keepHosts(st.rh)
+		rec.route = s.keepHosts(st.route)
 		t.insert(rec)
 	} else {
 		old := &t.records[i]
@@ -95,14 +95,14 @@ func (b *Batch) publish(st *staged) {
 		}
 		rec.refs, rec.state = old.refs, rec.state|old.state
 		s.free(old)
-		rec.route = s.keepHosts(st.rh)
+		rec.route = s.keepHosts(st.route)
 		*old = rec
 	}
 	t.count++
 	t.raw += int(rec.size)
 	b.change.Changed = append(b.change.Changed, string(st.name))
 	if b.kind == rds {
-		b.change.Routes = append(b.change.Routes, st.info)
+		b.change.Routes = append(b.change.Routes, st.route.change)
 	}
 }
 

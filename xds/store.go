@@ -21,6 +21,8 @@ type Store struct {
 	packer  *slab.Packer                                  // immutable
 	check   func(typeURL, name string, body []byte) error // immutable; may be nil
 
+	buffers sync.Pool // of *[]byte, for what Lookup verifies
+
 	writer writer // owned by the writing goroutine
 
 	mu       sync.RWMutex
@@ -166,7 +168,15 @@ func (s *Store) Lookup(route, host string) (VHostRef, bool) {
 		return VHostRef{}, false
 	}
 	i := rh.search(s.checker, host, func(i int, before, after string) bool {
-		body, err := s.packer.Unpack(nil, s.arena.Bytes(rh.hosts[i].at), int(rh.hosts[i].raw))
+		buf, ok := s.buffers.Get().(*[]byte)
+		if !ok {
+			buf = new([]byte)
+		}
+		defer s.buffers.Put(buf)
+		body, err := s.packer.Unpack((*buf)[:0], s.arena.Bytes(rh.hosts[i].at), int(rh.hosts[i].raw))
+		if cap(body) <= maxScratch {
+			*buf = body
+		}
 		return err == nil && hasDomain(body, before, after)
 	})
 	if i < 0 {

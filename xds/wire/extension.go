@@ -49,7 +49,7 @@ func (w *Walker) hold(m *shape.Message, b []byte) {
 		}
 	}
 	for c := (Cursor{Rest: b}); c.Next(); {
-		at := fieldAt(m, c.Num)
+		at := fieldAt(m, uint64(c.Num))
 		if at < 0 {
 			continue
 		}
@@ -212,7 +212,9 @@ func (w *Walker) extension(name, val []byte) Action {
 	if w.quiet > 0 {
 		return Accept
 	}
-	w.Extensions = append(w.Extensions, Extension{Name: h.name, Type: key, field: context})
+	if w.KeepExtensions {
+		w.Extensions = append(w.Extensions, Extension{Name: h.name, Type: key, field: context})
+	}
 	if string(name) == "envoy.config.route.v3.FilterConfig" {
 		return Accept // it only wraps the configuration about which the same rules decide
 	}

@@ -15,7 +15,7 @@ func FuzzWalk(f *testing.F) {
 	types := []string{clusterType, endpointType, listenerType, routeType, "envoy.config.core.v3.TypedExtensionConfig"}
 	for _, s := range samples(f) {
 		for i, typ := range types {
-			if typ == s.typ {
+			if typ == s.typ && len(s.body) < 2<<10 { // large seeds make the fuzzer slow
 				f.Add(uint8(i), s.body)
 			}
 		}

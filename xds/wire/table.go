@@ -36,21 +36,27 @@ func TypeName(url []byte) []byte { return url[bytes.LastIndexByte(url, '/')+1:] 
 func Known(typeName string) bool { return rootOf([]byte(typeName)) != noMessage }
 
 // fieldAt returns the index of field num of m, or -1.
-func fieldAt(m *shape.Message, num int) int {
-	first, count := int(m.First), int(m.Count)
-	if i := num - 1; i < count && int(shape.Fields[first+i].Num) == num {
-		return first + i
+func fieldAt(m *shape.Message, num uint64) int {
+	first := int(m.First)
+	if num-1 < uint64(m.Count) { // most messages number their fields without gaps
+		if i := first + int(num-1); uint64(shape.Fields[i].Num) == num {
+			return i
+		}
 	}
-	lo, hi := first, first+count
+	return searchField(first, first+int(m.Count), num)
+}
+
+func searchField(lo, hi int, num uint64) int {
+	end := hi
 	for lo < hi {
 		mid := int(uint(lo+hi) >> 1)
-		if int(shape.Fields[mid].Num) < num {
+		if uint64(shape.Fields[mid].Num) < num {
 			lo = mid + 1
 		} else {
 			hi = mid
 		}
 	}
-	if lo < first+count && int(shape.Fields[lo].Num) == num {
+	if lo < end && uint64(shape.Fields[lo].Num) == num {
 		return lo
 	}
 	return -1

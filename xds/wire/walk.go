@@ -18,8 +18,9 @@ type Walker struct {
 
 	// Refs are the resources that the last one refers to.
 	Refs []Ref
-	// Extensions are the places where the last one holds an Any.
-	Extensions []Extension
+	// Extensions are the places where the last one holds an Any, gathered if KeepExtensions is set.
+	Extensions     []Extension
+	KeepExtensions bool
 	// Ignored counts the extensions that were ignored.
 	Ignored int
 
@@ -76,7 +77,8 @@ func (w *Walker) Walk(typeName string, b []byte, hashed bool) (uint64, error) {
 	return max(hash, 1), nil
 }
 
-// message walks the fields of message mi.
+// message walks the fields of message mi. It is the inner loop of the walk: short tags and lengths, which are nearly
+// all, are read here, and the rest of the work is handed on by encoding.
 func (w *Walker) message(mi int, b []byte) (uint64, error) {
 	m := &shape.Messages[mi]
 	if m.Check != 0 {
@@ -87,15 +89,40 @@ func (w *Walker) message(mi int, b []byte) (uint64, error) {
 	}
 	var f frame
 	for len(b) > 0 {
-		tag, n := uvarint(b)
-		if n <= 0 {
-			return 0, varintError(n)
+		tag, n := uint64(b[0]), 1
+		if tag >= 0x80 {
+			if tag, n = uvarint(b); n <= 0 {
+				return 0, varintError(n)
+			}
 		}
 		b = b[n:]
-		var err error
-		if b, err = w.field(&f, m, tag, b); err != nil {
+		at := fieldAt(m, tag>>3)
+		if at < 0 {
+			var err error
+			if b, err = w.unknownField(&f, tag, b); err != nil {
+				return 0, err
+			}
+			continue
+		}
+		d := &shape.Fields[at]
+		if err := w.enter(&f, d, at); err != nil {
 			return 0, err
 		}
+		if tag&7 != wireBytes || d.Kind < shape.Bytes {
+			var err error
+			if b, err = w.numbers(&f, d, int(tag&7), b); err != nil {
+				return 0, err
+			}
+			continue
+		}
+		val, n, err := prefixed(b)
+		if err != nil {
+			return 0, err
+		}
+		if err := w.delimited(&f, d, val); err != nil {
+			return 0, err
+		}
+		b = b[n:]
 	}
 	if missing := m.Need &^ f.seen[0]; missing != 0 && w.quiet == 0 {
 		w.missing(m, missing)
@@ -109,67 +136,65 @@ func (w *Walker) message(mi int, b []byte) (uint64, error) {
 	return w.close(&f), nil
 }
 
-// field walks one field behind its tag and returns what follows it.
-func (w *Walker) field(f *frame, m *shape.Message, tag uint64, b []byte) ([]byte, error) {
-	num := tag >> 3
-	if num == 0 || num > 1<<29-1 {
-		return nil, errTag
+// prefixed reads a length and so many bytes; n is the length of both.
+func prefixed(b []byte) (val []byte, n int, err error) {
+	if len(b) > 0 && b[0] < 0x80 {
+		if n = 1 + int(b[0]); n <= len(b) {
+			return b[1:n], n, nil
+		}
+		return nil, 0, errTruncated
 	}
-	at := fieldAt(m, int(num))
-	if at < 0 {
-		return w.unknownField(f, tag, b)
+	v, n := uvarint(b)
+	if n <= 0 {
+		return nil, 0, varintError(n)
 	}
-	d := &shape.Fields[at]
+	if v > uint64(len(b)-n) {
+		return nil, 0, errTruncated
+	}
+	return b[n : n+int(v)], n + int(v), nil
+}
+
+// enter notes field d on the path and that it is there.
+func (w *Walker) enter(f *frame, d *shape.Field, at int) error {
 	st := &w.steps[w.depth]
 	if d.Form == shape.Single {
 		st.field, st.index = int32(at), -1
-		if bit := uint64(1) << (d.Slot & 63); f.seen[d.Slot>>6]&bit == 0 {
-			f.seen[d.Slot>>6] |= bit
-		} else {
-			return nil, errTwice
+		bit := uint64(1) << (d.Slot & 63)
+		if f.seen[d.Slot>>6&1]&bit != 0 {
+			return errTwice
 		}
-	} else {
-		if st.field != int32(at) || st.index < 0 {
-			st.field, st.index = int32(at), -1
-		}
-		st.index++
-		if d.Slot != shape.NoSlot {
-			f.seen[0] |= 1 << d.Slot
-		}
+		f.seen[d.Slot>>6&1] |= bit
+		return nil
 	}
-	return w.value(f, d, int(tag&7), b)
+	if st.field != int32(at) {
+		st.field, st.index = int32(at), -1
+	}
+	st.index++
+	if d.Slot != shape.NoSlot {
+		f.seen[0] |= 1 << d.Slot
+	}
+	return nil
 }
 
-// value walks one value, or a packed run of them.
-func (w *Walker) value(f *frame, d *shape.Field, typ int, b []byte) ([]byte, error) {
-	if typ == wireBytes {
-		v, n := uvarint(b)
-		if n <= 0 {
-			return nil, varintError(n)
-		}
-		if v > uint64(len(b)-n) {
-			return nil, errTruncated
-		}
-		val, rest := b[n:n+int(v)], b[n+int(v):]
-		if d.Kind >= shape.Bytes {
-			return rest, w.delimited(f, d, val)
-		}
-		if d.Form != shape.List {
-			return nil, errWireType
-		}
-		for len(val) > 0 {
-			var err error
-			if val, err = w.scalar(f, d, val); err != nil {
-				return nil, err
-			}
-			w.steps[w.depth].index++
-		}
-		return rest, nil
+// numbers walks a scalar, or a packed run of scalars.
+func (w *Walker) numbers(f *frame, d *shape.Field, typ int, b []byte) ([]byte, error) {
+	if typ == wireTypeOf(d.Kind) {
+		return w.scalar(f, d, b)
 	}
-	if typ != wireTypeOf(d.Kind) {
+	if typ != wireBytes || d.Form != shape.List || d.Kind >= shape.Bytes {
 		return nil, errWireType
 	}
-	return w.scalar(f, d, b)
+	val, n, err := prefixed(b)
+	if err != nil {
+		return nil, err
+	}
+	for len(val) > 0 {
+		if val, err = w.scalar(f, d, val); err != nil {
+			return nil, err
+		}
+		w.steps[w.depth].index++
+	}
+	return b[n:], nil
 }
 
 func wireTypeOf(k shape.Kind) int {
@@ -266,6 +291,9 @@ func (w *Walker) add(f *frame, d *shape.Field, hash uint64) {
 
 // unknownField steps over a field that the table does not have; a newer control plane may send one.
 func (w *Walker) unknownField(f *frame, tag uint64, b []byte) ([]byte, error) {
+	if tag>>3 == 0 || tag>>3 > 1<<29-1 {
+		return nil, errTag
+	}
 	c := Cursor{Num: int(tag >> 3), Type: int(tag & 7)}
 	n, err := c.value(b)
 	if err != nil {
