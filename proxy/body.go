@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/outrigger-mesh/outrigger/flow"
 	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
 )
 
@@ -22,7 +23,10 @@ type requestBody struct {
 	start  time.Time
 	onDone func() // called at the end of the request, by the reader
 
+	late *alarm // of the request timeout; nil without
+
 	keep atomic.Bool  // record what passes
+	slow atomic.Bool  // the request timeout has passed
 	took atomic.Int64 // from start to the request's last byte, and one; 0 is not yet
 
 	// owned by the reader
@@ -41,6 +45,23 @@ func (b *requestBody) begin(x *Exchange) {
 	}
 	b.src = x.Request.Body
 	x.Request.Body = b
+	if d := x.h.spec.Timeouts.Request; d > 0 {
+		b.late = &alarm{}
+		b.late.start(d, func() {
+			b.slow.Store(true)
+			b.Interrupt()
+		})
+	}
+}
+
+// errSlowRequest ends a request that was not complete within the request timeout.
+var errSlowRequest = &flow.Error{Side: flow.SideDownstream, Kind: flow.KindTimeout, Details: "request_overall_timeout"}
+
+// stop ends the clock of the request timeout.
+func (b *requestBody) stop() {
+	if b.late != nil {
+		b.late.stop()
+	}
 }
 
 // completed is when the request's last byte was read, or zero.
@@ -85,7 +106,8 @@ func (b *requestBody) end() {
 	if b.pool != nil {
 		putBuffer(b.pool)
 	}
-	b.src, b.onDone, b.pool, b.kept, b.at, b.n = nil, nil, nil, nil, 0, 0
+	b.src, b.onDone, b.late, b.pool, b.kept, b.at, b.n = nil, nil, nil, nil, nil, 0, 0
+	b.slow.Store(false)
 	b.keep.Store(false)
 	b.took.Store(0)
 }
@@ -107,7 +129,11 @@ func (b *requestBody) Read(p []byte) (int, error) {
 			b.at = len(b.kept)
 		}
 	}
+	if err != nil && !errors.Is(err, io.EOF) && b.slow.Load() {
+		return n, errSlowRequest
+	}
 	if errors.Is(err, io.EOF) && b.took.Load() == 0 {
+		b.stop()
 		b.took.Store(int64(time.Since(b.start)) + 1)
 		if b.onDone != nil {
 			b.onDone()

@@ -31,11 +31,16 @@ type Exchange struct {
 	trip    trip
 	leave   leave
 
+	passage passage
+	id      [requestIDLen]byte
+}
+
+// passage is how far an exchange has come through its filters.
+type passage struct {
 	filters   []Filter
 	entered   int // filters that saw the request
 	rematched bool
 	decorated bool // the request named an operation of its own
-	id        [requestIDLen]byte
 }
 
 // trip is the forwarding part of an exchange.
@@ -93,6 +98,7 @@ func (h *HTTP) exchange(s *session, w httpmsg.ResponseWriter, r *httpmsg.Request
 		return
 	}
 	h.stamp(x)
+	x.noteRequest()
 	routed := h.match(x)
 	if reply := h.upgrade(x); reply != nil {
 		x.reply(reply)
@@ -161,17 +167,20 @@ func (h *HTTP) admit(x *Exchange) *Reply {
 // match finds the rule and the filters. What it returns is the answer where there
 // is none.
 func (h *HTTP) match(x *Exchange) *Reply {
-	x.Rule, x.filters = nil, h.spec.Filters
+	x.Rule, x.passage.filters = nil, h.spec.Filters
 	routes := h.routes.Load()
 	if routes == nil {
 		return replyNoRoutes
 	}
 	rule, ok := (*routes).Match(x.Request, x.Random)
 	if !ok || rule == nil {
+		if p, ok := (*routes).(Pending); ok && p.Pending() {
+			return replyNoRoutes
+		}
 		return replyNoRoute
 	}
 	x.Rule = rule
-	x.filters = rule.Filters
+	x.passage.filters = rule.Filters
 	x.Record.Route, x.Record.Ext = rule.Name, rule.Ext
 	return nil
 }
@@ -179,13 +188,13 @@ func (h *HTTP) match(x *Exchange) *Reply {
 // Rematch looks for the rule once more, after a filter has changed what routing
 // looks at. Only the first call counts; the filters stay those of the first rule.
 func (x *Exchange) Rematch() {
-	if x.rematched {
+	if x.passage.rematched {
 		return
 	}
-	x.rematched = true
-	filters := x.filters
+	x.passage.rematched = true
+	filters := x.passage.filters
 	x.h.match(x)
-	x.filters = filters
+	x.passage.filters = filters
 }
 
 // decorate tells the next sidecar the name of the operation.
@@ -211,13 +220,27 @@ func (h *HTTP) upgrade(x *Exchange) *Reply {
 
 // filter asks the filters in their order; the first reply ends the trip.
 func (x *Exchange) filter() *Reply {
-	for _, f := range x.filters {
-		x.entered++
+	for _, f := range x.passage.filters {
+		x.passage.entered++
 		if reply := f.Request(x); reply != nil {
 			return reply
 		}
 	}
 	return nil
+}
+
+// noteRequest copies the request line into the record: early, since configured
+// headers are formatted from it, and again when rewrites are done.
+func (x *Exchange) noteRequest() {
+	to, from := &x.Record.Request, x.Request
+	to.Method, to.Path, to.Authority = from.Method, from.Path, from.Authority
+}
+
+// noteResponse is noteRequest for the response's head.
+func (x *Exchange) noteResponse(resp *httpmsg.Response, now time.Time) {
+	to := &x.Record.Response
+	to.Status, to.Head, to.Trailer = resp.Status, &resp.Header, &resp.Trailer
+	to.FirstByte = now.Sub(x.Record.Start)
 }
 
 // respond sends their response downstream.
@@ -230,11 +253,10 @@ func (h *HTTP) respond(x *Exchange) {
 			resp.Header.Set("x-envoy-upstream-service-time", milliseconds(now.Sub(done)))
 		}
 	}
+	rec.Details = "via_upstream"
+	x.noteResponse(resp, now)
 	x.editResponse(resp)
 	h.finishResponse(x, resp, now)
-	rec.Details = "via_upstream"
-	rec.Response.Status, rec.Response.Head, rec.Response.Trailer = resp.Status, &resp.Header, &resp.Trailer
-	rec.Response.FirstByte = now.Sub(rec.Start)
 	x.boundBody()
 	n, err := x.w.WriteResponse(resp)
 	rec.Response.Bytes = n
@@ -289,17 +311,17 @@ func (x *Exchange) reply(r *Reply) {
 		return
 	}
 	resp := r.response(route.IsGRPC(x.Request))
+	now := time.Now()
 	x.Response = resp
-	if x.Rule != nil && r.Details != "upgrade_failed" {
+	x.noteResponse(resp, now)
+	rec.Response.Local = true
+	if r != replyUpgradeFailed {
 		x.editResponse(resp)
 	}
-	now := time.Now()
 	x.h.finishResponse(x, resp, now)
 	if r.Close {
 		resp.Header.Set("connection", "close")
 	}
-	rec.Response.Status, rec.Response.Head, rec.Response.Trailer = resp.Status, &resp.Header, &resp.Trailer
-	rec.Response.FirstByte, rec.Response.Local = now.Sub(rec.Start), true
 	n, err := x.w.WriteResponse(resp)
 	rec.Response.Bytes = n
 	if err != nil {
@@ -330,9 +352,8 @@ func (x *Exchange) finish() {
 	if x.trip.stream != nil && x.Response != nil {
 		_ = x.Response.Body.Close() // joins who still sends the request's body
 	}
+	x.noteRequest()
 	rec := &x.Record
-	r := x.Request
-	rec.Request.Method, rec.Request.Path, rec.Request.Authority = r.Method, r.Path, r.Authority
 	rec.Request.Bytes = x.body.n
 	if done := x.body.completed(); !done.IsZero() {
 		rec.Request.Complete = done.Sub(rec.Start)
@@ -357,8 +378,8 @@ func (x *Exchange) letGo() {
 	}
 	if x.trip.late != nil {
 		x.trip.late.stop()
-		x.trip.late = nil
 	}
+	x.body.stop()
 }
 
 // closeStream gives the attempt's connection back.
@@ -381,5 +402,5 @@ func (x *Exchange) clear() {
 	x.h, x.session, x.w = nil, nil, nil
 	x.trip = trip{}
 	x.leave.cause = nil
-	x.filters, x.entered, x.rematched, x.decorated = nil, 0, false, false
+	x.passage = passage{}
 }

@@ -142,6 +142,61 @@ func TestLocalRepliesAreEnvoys(t *testing.T) {
 	}
 }
 
+func TestSlowRequestTimesOut(t *testing.T) {
+	t.Parallel()
+	wait := func(_ int, _ net.Conn, r *bufio.Reader) { _, _ = io.Copy(io.Discard, r) }
+	g := httpRig(t, proxy.HTTPSpec{Timeouts: proxy.Timeouts{Request: 30 * time.Millisecond}}, to(cluster(t, nil, script(t, wait))))
+	resp := g.ask("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nabc")
+	r := g.records.next(t)
+	if resp.StatusCode != 408 || bodyOf(t, resp) != "request timeout" || r.details != "request_overall_timeout" {
+		t.Errorf("got %d, details %s", resp.StatusCode, r.details)
+	}
+}
+
+func TestStreamIdleTimeoutEndsASilentUpstream(t *testing.T) {
+	t.Parallel()
+	wait := func(_ int, _ net.Conn, r *bufio.Reader) { _, _ = io.Copy(io.Discard, r) }
+	g := httpRig(t, proxy.HTTPSpec{Timeouts: proxy.Timeouts{StreamIdle: 30 * time.Millisecond}}, to(cluster(t, nil, script(t, wait))))
+	resp := g.ask("GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+	r := g.records.next(t)
+	if resp.StatusCode != 504 || bodyOf(t, resp) != "stream timeout" || r.details != "stream_idle_timeout" || r.flags != "SI" {
+		t.Errorf("got %d, details %s flags %s", resp.StatusCode, r.details, r.flags)
+	}
+}
+
+func TestTimeoutOfASlowRequestStartsAtItsEnd(t *testing.T) {
+	t.Parallel()
+	wait := func(_ int, _ net.Conn, r *bufio.Reader) { _, _ = io.Copy(io.Discard, r) }
+	rule := to(cluster(t, nil, script(t, wait)))
+	rule.Timeout = 50 * time.Millisecond
+	g := httpRig(t, proxy.HTTPSpec{}, rule)
+	c := g.dial()
+	_, _ = io.WriteString(c, "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 6\r\n\r\nabc")
+	time.Sleep(100 * time.Millisecond) // longer than the timeout: it must not run yet
+	_, _ = io.WriteString(c, "def")
+	resp := readResponse(t, bufio.NewReader(c), "POST")
+	if r := g.records.next(t); resp.StatusCode != 504 || r.details != "response_timeout" || r.Request.Bytes != 6 {
+		t.Errorf("got %d, details %s, %d bytes", resp.StatusCode, r.details, r.Request.Bytes)
+	}
+}
+
+func TestTimeoutCoversTheResponsesBody(t *testing.T) {
+	t.Parallel()
+	half := func(_ int, c net.Conn, r *bufio.Reader) {
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc")
+		_, _ = io.Copy(io.Discard, r)
+	}
+	rule := to(cluster(t, nil, script(t, half)))
+	rule.Timeout = 50 * time.Millisecond
+	g := httpRig(t, proxy.HTTPSpec{}, rule)
+	c := g.dial()
+	_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+	b, _ := io.ReadAll(c)
+	if r := g.records.next(t); !strings.HasSuffix(string(b), "abc") || r.flags != "UT" || r.Response.Status != 200 {
+		t.Errorf("got %q, flags %s status %d", b, r.flags, r.Response.Status)
+	}
+}
+
 func TestDownstreamThatLeavesCancelsTheAttempt(t *testing.T) {
 	t.Parallel()
 	cancelled := make(chan struct{})

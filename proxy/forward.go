@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"sync"
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/flow"
@@ -252,8 +251,8 @@ func (x *Exchange) roundTrip(c *upstream.Cluster, stream *upstream.Stream, perTr
 	deadline, why := x.bounds(sent, perTry)
 	var late *alarm
 	if x.body.completed().IsZero() && (x.Rule.Timeout > 0 || perTry > 0) {
-		late = &alarm{stream: stream}
-		x.body.onDone = x.onRequestDone(late, perTry)
+		late = &alarm{}
+		x.body.onDone = x.onRequestDone(late, stream, perTry)
 	}
 	resp, err := stream.RoundTrip(x.Request, deadline)
 	if late != nil {
@@ -269,13 +268,13 @@ func (x *Exchange) roundTrip(c *upstream.Cluster, stream *upstream.Stream, perTr
 
 // onRequestDone starts the timeouts of a request whose body was still on its way
 // when the attempt began. It runs on the goroutine that reads the body.
-func (x *Exchange) onRequestDone(late *alarm, perTry time.Duration) func() {
+func (x *Exchange) onRequestDone(late *alarm, stream *upstream.Stream, perTry time.Duration) func() {
 	limit := x.Rule.Timeout
 	details := "response_timeout"
 	if perTry > 0 && (limit == 0 || perTry < limit) {
 		limit, details = perTry, "upstream_per_try_timeout"
 	}
-	return func() { late.start(limit, timedOut(details)) }
+	return func() { late.start(limit, func() { stream.Abort(timedOut(details)) }) }
 }
 
 // classify tells the timeouts apart and counts them.
@@ -313,37 +312,7 @@ func (x *Exchange) boundBody() {
 		}
 		end = done.Add(x.Rule.Timeout)
 	}
-	x.trip.late = &alarm{stream: x.trip.stream}
-	x.trip.late.start(time.Until(end), timedOut("response_timeout"))
-}
-
-// alarm aborts a stream when its time has come, unless it was stopped before.
-type alarm struct {
-	mu     sync.Mutex
-	stream *upstream.Stream // guarded by mu; nil once stopped
-	timer  *time.Timer      // guarded by mu
-}
-
-func (a *alarm) start(d time.Duration, why error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.stream == nil || a.timer != nil {
-		return
-	}
-	a.timer = time.AfterFunc(d, func() {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		if a.stream != nil {
-			a.stream.Abort(why)
-		}
-	})
-}
-
-func (a *alarm) stop() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.stream = nil
-	if a.timer != nil {
-		a.timer.Stop()
-	}
+	stream := x.trip.stream
+	x.trip.late = &alarm{}
+	x.trip.late.start(time.Until(end), func() { stream.Abort(timedOut("response_timeout")) })
 }

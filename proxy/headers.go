@@ -33,7 +33,7 @@ func (h *HTTP) stamp(x *Exchange) {
 	spec := &h.spec.Request
 	r := x.Request
 	f := h.sift(r)
-	x.decorated = f.decorator
+	x.passage.decorated = f.decorator
 	inside := spec.internal(x)
 	edge := spec.UseRemoteAddress && !inside
 	if spec.UseRemoteAddress {
@@ -218,8 +218,8 @@ func (x *Exchange) editResponse(resp *httpmsg.Response) {
 
 // finishResponse passes the response filters, backwards, and completes the head.
 func (h *HTTP) finishResponse(x *Exchange, resp *httpmsg.Response, now time.Time) {
-	for i := x.entered - 1; i >= 0; i-- {
-		if f, ok := x.filters[i].(ResponseFilter); ok {
+	for i := x.passage.entered - 1; i >= 0; i-- {
+		if f, ok := x.passage.filters[i].(ResponseFilter); ok {
 			f.Response(x)
 		}
 	}
@@ -230,7 +230,7 @@ func (h *HTTP) finishResponse(x *Exchange, resp *httpmsg.Response, now time.Time
 		}
 	}
 	if h.spec.Decorate && h.spec.Direction == flow.Inbound && x.Rule != nil && x.Rule.Edits.Decorator != "" &&
-		!x.Rule.Edits.DecoratorNoPropagate && !x.decorated {
+		!x.Rule.Edits.DecoratorNoPropagate && !x.passage.decorated {
 		resp.Header.Set("x-envoy-decorator-operation", x.Rule.Edits.Decorator)
 	}
 }

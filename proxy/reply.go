@@ -68,6 +68,7 @@ var (
 	replyBadPath         = &Reply{Status: 400, Details: "path_normalization_failed"}
 	replyUpgradeFailed   = &Reply{Status: 403, Details: "upgrade_failed", Close: true}
 	replyStreamIdleEarly = &Reply{Status: 408, Flag: flow.StreamIdleTimeout, Flagged: true, Body: "stream timeout", Details: "stream_idle_timeout", Close: true}
+	replyRequestTimeout  = &Reply{Status: 408, Body: "request timeout", Details: "request_overall_timeout", Close: true}
 	replyReplayLimit     = &Reply{Status: 507, Body: "exceeded request buffer limit while retrying upstream", Details: "request_payload_exceeded_retry_buffer_limit"}
 	replyStreamIdle      = &Reply{Status: 504, Flag: flow.StreamIdleTimeout, Flagged: true, Body: "stream timeout", Details: "stream_idle_timeout"}
 )
@@ -84,6 +85,7 @@ var refusals = [...]struct {
 	{"the path cannot be normalised, or holds an escaped slash that is refused", replyBadPath},
 	{"an upgrade, or CONNECT, that is not configured", replyUpgradeFailed},
 	{"the downstream sends nothing more of its request", replyStreamIdleEarly},
+	{"the request is not complete within the request timeout", replyRequestTimeout},
 	{"the body outgrew 1 MiB when a retry was decided already", replyReplayLimit},
 	{"the upstream sends nothing for longer than the stream idle timeout", replyStreamIdle},
 }
@@ -143,6 +145,8 @@ func replyToDownstream(fe *flow.Error) *Reply {
 		return nil
 	case fe.Kind == flow.KindProtocol:
 		return &Reply{Status: 400, Body: "Bad Request", Flag: flow.DownstreamProtocolError, Flagged: true, Details: fe.Details, Close: true}
+	case fe == errSlowRequest: //nolint:errorlint // the value itself
+		return replyRequestTimeout
 	case fe.Kind == flow.KindTimeout:
 		return replyStreamIdleEarly
 	default:

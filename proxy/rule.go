@@ -13,6 +13,9 @@ type Routes interface {
 	Match(r *httpmsg.Request, random uint64) (*Rule, bool)
 }
 
+// Pending is a Routes that can tell whether its configuration has not arrived.
+type Pending interface{ Pending() bool }
+
 // Rule is what to do with a request once it matched: immutable, with every
 // override of virtual host and route already applied.
 type Rule struct {
