@@ -34,6 +34,12 @@ type clusterEntry struct {
 	edsName string
 	sockets sockets
 	policy  lb.Policy
+	// removed is set while CDS has taken a cluster away that was in use: it is
+	// built again as soon as it comes back, since it does not ask any more.
+	removed bool
+	// failure is why the present configuration cannot be used, so that it is
+	// compiled, and reported, once.
+	failure error
 }
 
 func newClusterBook() clusterBook {
@@ -107,6 +113,9 @@ func (c *Compiler) fillCluster(ctx context.Context, cluster *upstream.Cluster) e
 		if e == nil || e.mention.Value() != cluster {
 			return errors.New("is not in use any more")
 		}
+		if e.failure != nil {
+			return e.failure
+		}
 		return c.buildCluster(e, cluster)
 	})
 }
@@ -121,7 +130,8 @@ func (c *Compiler) buildCluster(e *clusterEntry, cluster *upstream.Cluster) erro
 	}
 	var m clusterv3.Cluster
 	if err := proto.Unmarshal(body, &m); err != nil {
-		return c.failed("cluster", name, err)
+		e.failure = c.failed("cluster", name, err)
+		return e.failure
 	}
 	s := newScope()
 	fresh := maps.Clone(e.sockets)
@@ -133,7 +143,7 @@ func (c *Compiler) buildCluster(e *clusterEntry, cluster *upstream.Cluster) erro
 	} else {
 		eds, ok := c.store.Get(xds.TypeEndpoint, edsName)
 		if !ok {
-			if e.built != nil {
+			if e.built != nil || e.removed {
 				c.clusters.warming[edsName] = append(c.clusters.warming[edsName], name)
 			}
 			return errNotYet
@@ -141,11 +151,12 @@ func (c *Compiler) buildCluster(e *clusterEntry, cluster *upstream.Cluster) erro
 		specs = decodeEndpoints(s, eds)
 	}
 	if err := s.err(); err != nil {
-		return c.failed("cluster", name, err)
+		e.failure = c.failed("cluster", name, err)
+		return e.failure
 	}
 	c.clusters.feed(e.edsName, name, false)
 	c.clusters.feed(edsName, name, true)
-	e.built, e.edsName, e.sockets, e.policy = cluster, edsName, fresh.of(spec), spec.Policy
+	e.built, e.edsName, e.sockets, e.policy, e.removed = cluster, edsName, fresh.of(spec), spec.Policy, false
 	cluster.Publish(spec, lb.NewSet(cluster.Endpoints(), specs, spec.Policy))
 	return nil
 }
@@ -191,8 +202,9 @@ func (c *Compiler) clustersChanged(changed, removed []string) {
 		if e == nil {
 			continue
 		}
+		e.failure = nil
 		cluster := e.mention.Value()
-		if cluster == nil || e.built == nil { // built at its first use
+		if cluster == nil || e.built == nil && !e.removed { // built at its first use
 			continue
 		}
 		_ = c.buildCluster(e, cluster) // reported; errNotYet: it warms while the old one serves
@@ -204,7 +216,7 @@ func (c *Compiler) clustersChanged(changed, removed []string) {
 		}
 		c.clusters.feed(e.edsName, name, false)
 		e.built.Remove()
-		e.built, e.edsName, e.sockets = nil, "", make(sockets)
+		e.built, e.edsName, e.sockets, e.removed = nil, "", make(sockets), true
 	}
 }
 
@@ -214,8 +226,12 @@ func (c *Compiler) warmed(edsNames []string) {
 		waiting := c.clusters.warming[edsName]
 		delete(c.clusters.warming, edsName)
 		for _, name := range waiting {
-			if e := c.clusters.byName[name]; e != nil && e.built != nil {
-				_ = c.buildCluster(e, e.built) // reported
+			e := c.clusters.byName[name]
+			if e == nil {
+				continue
+			}
+			if cluster := e.mention.Value(); cluster != nil {
+				_ = c.buildCluster(e, cluster) // reported
 			}
 		}
 	}

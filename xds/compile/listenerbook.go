@@ -26,6 +26,8 @@ type listenerEntry struct {
 	// refusing is why connections are refused: the only configuration that ever
 	// came was not acceptable.
 	refusing error
+	// failure is why the present configuration cannot be used.
+	failure error
 	// refusedIn is the push in which it was last refused.
 	refusedIn uint64
 }
@@ -125,7 +127,7 @@ func (c *Compiler) listenerChanged(name string) error {
 		e = &listenerEntry{live: proxy.NewListener(name, c.fillListener)}
 		c.listeners[name] = e
 	}
-	e.refusing = nil
+	e.refusing, e.failure = nil, nil
 	e.addresses, e.bind, e.transparent = addrs, truth(m.GetBindToPort(), true), truth(m.GetTransparent(), false)
 	if e.live.Spec() == nil && !e.bind {
 		return nil // built at its first connection
@@ -138,7 +140,8 @@ func (c *Compiler) buildListener(e *listenerEntry, m *listenerv3.Listener) error
 	s := newScope()
 	spec := c.listenerSpec(s, m, e.live.Spec())
 	if err := s.err(); err != nil {
-		return c.failed("listener", m.GetName(), err)
+		e.failure = c.failed("listener", m.GetName(), err)
+		return e.failure
 	}
 	e.live.Publish(spec)
 	return nil
@@ -156,6 +159,9 @@ func (c *Compiler) fillListener(ctx context.Context, l *proxy.Listener) error {
 		}
 		if e.refusing != nil {
 			return fmt.Errorf("its configuration was refused: %w", e.refusing)
+		}
+		if e.failure != nil {
+			return e.failure
 		}
 		body, ok := c.store.Get(xds.TypeListener, l.Name())
 		if !ok {

@@ -165,8 +165,9 @@ func (t *routeTable) compile(st *routeState, ref xds.VHostRef) (builtHost, error
 	}
 	s := newScope()
 	e := builtHost{host: virtualHost(s, st.level, &m)}
-	if err := s.err(); err != nil {
-		return builtHost{}, t.c.failed("virtual host", t.name+"/"+m.GetName(), err)
+	if err := s.err(); err != nil { // reported once: the empty host is remembered
+		_ = t.c.failed("virtual host", t.name+"/"+m.GetName(), err)
+		e.host = new(ruleHost)
 	}
 	for _, d := range m.GetDomains() {
 		e.domains = append(e.domains, strings.ToLower(d))

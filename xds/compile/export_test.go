@@ -1,0 +1,17 @@
+package compile
+
+import (
+	"context"
+
+	"github.com/outrigger-mesh/outrigger/proxy"
+)
+
+// Fill builds a listener as its first connection does.
+func (c *Compiler) Fill(ctx context.Context, l *proxy.Listener) error { return c.fillListener(ctx, l) }
+
+// Routes returns the live table of a name.
+func (c *Compiler) Routes(name string) proxy.Routes {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.routes(name)
+}
