@@ -241,6 +241,9 @@ func (c *Compiler) warmed(edsNames []string) {
 // assignments leave the endpoints as they are, as in Envoy.
 func (c *Compiler) endpointsChanged(changed []string) {
 	for _, edsName := range changed {
+		if e := c.clusters.byName[edsName]; e != nil {
+			e.failure = nil
+		}
 		for name := range c.clusters.byEndpoints[edsName] {
 			e := c.clusters.byName[name]
 			body, ok := c.store.Get(xds.TypeEndpoint, edsName)
