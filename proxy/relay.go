@@ -103,12 +103,18 @@ func (r *relay) run(ctx context.Context) ending {
 		r.tick = min(max(r.idle/8, tickMin), tickMax)
 	}
 	r.last.Store(time.Now().UnixNano())
-	stop := context.AfterFunc(ctx, func() { r.fail(endCut, flow.SideInternal, context.Cause(ctx)) })
-	defer stop()
+	cut := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(cut)
+		r.fail(endCut, flow.SideInternal, context.Cause(ctx))
+	})
 	var wg sync.WaitGroup
 	wg.Go(func() { r.end.fromDown = r.half(&r.up, &r.down, flow.SideUpstream, flow.SideDownstream) })
 	r.end.fromUp = r.half(&r.down, &r.up, flow.SideDownstream, flow.SideUpstream)
 	wg.Wait()
+	if !stop() {
+		<-cut
+	}
 	if r.end.reason == endReset && ctx.Err() != nil { // we closed it ourselves
 		r.end.reason, r.end.side = endCut, flow.SideInternal
 	}
