@@ -2,6 +2,7 @@ package lb_test
 
 import (
 	"fmt"
+	"strconv"
 	"testing"
 
 	"github.com/outrigger-mesh/outrigger/lb"
@@ -12,7 +13,7 @@ func cases(n int) map[string]*lb.Set {
 	weighted := func(i int, s *lb.EndpointSpec) { s.Weight = uint32(i%10 + 1) }
 	spread := func(i int, s *lb.EndpointSpec) {
 		s.Priority, s.Health = uint32(i%2), lb.Health(1+i/2%2)
-		s.Locality, s.LocalityWeight = fmt.Sprint(i%3), uint32(i%3+1)
+		s.Locality, s.LocalityWeight = strconv.Itoa(i%3), uint32(i%3+1)
 	}
 	return map[string]*lb.Set{
 		"least":       lb.NewSet(nil, many(0, n, nil), lb.Policy{}),

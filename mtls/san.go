@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -151,12 +152,7 @@ func (m *SANMatcher) match(s *sans) bool {
 func (m *SANMatcher) wants(t SANType) bool { return m.Type == AnySAN || m.Type == t }
 
 func (m *SANMatcher) any(names []string) bool {
-	for _, name := range names {
-		if m.matchText(name) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(names, m.matchText)
 }
 
 func (m *SANMatcher) matchText(name string) bool {

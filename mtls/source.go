@@ -168,8 +168,7 @@ func (s *Source) logFailure(err error, wait time.Duration) {
 	if m := s.cert.Load(); m != nil {
 		attrs = append(attrs, "heldUntil", m.NotAfter)
 	}
-	var hint *SignError
-	if errors.As(err, &hint) {
+	if hint, ok := errors.AsType[*SignError](err); ok {
 		attrs[1] = hint.Err
 		attrs = append(attrs, "hint", hint.Hint)
 	}

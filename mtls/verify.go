@@ -90,8 +90,7 @@ func explain(err error, now time.Time) error {
 	if err == nil {
 		return nil
 	}
-	var unknown x509.UnknownAuthorityError
-	if errors.As(err, &unknown) {
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
 		return fmt.Errorf("%w (%w)", ErrUntrusted, err)
 	}
 	var invalid x509.CertificateInvalidError

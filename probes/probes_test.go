@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -179,7 +180,7 @@ func TestTakenPortSaysWhatToDo(t *testing.T) {
 	if !errors.Is(err, syscall.EADDRINUSE) {
 		t.Fatalf("got %v, want EADDRINUSE", err)
 	}
-	for _, want := range []string{"health port", fmt.Sprint(port), "taken by another process", "ss -ltnp", "annotation"} {
+	for _, want := range []string{"health port", strconv.FormatUint(uint64(port), 10), "taken by another process", "ss -ltnp", "annotation"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q does not say %q", err, want)
 		}

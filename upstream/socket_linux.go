@@ -60,7 +60,7 @@ func (p *poller) wait() ([]uint64, error) {
 	var err error
 	if rc := p.rc.Read(func(ep uintptr) bool {
 		n, err = unix.EpollWait(int(ep), p.events[:], 0)
-		if err == unix.EINTR { //nolint:errorlint // a bare errno
+		if err == unix.EINTR {
 			n, err = 0, nil
 		}
 		return n > 0 || err != nil

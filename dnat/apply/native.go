@@ -236,7 +236,7 @@ func (n *native) add(t *dnat.Table, family dnat.Family, marker string) {
 	for _, h := range t.Hooks {
 		base := n.conn.AddChain(&nftables.Chain{
 			Name: dnat.NFTChain(h.Point), Table: table, Type: kind, Hooknum: hookOf(h.Point),
-			Priority: nftables.ChainPriorityRef(nftables.ChainPriority(dnat.NFTPriority(t.Name))),
+			Priority: new(nftables.ChainPriority(dnat.NFTPriority(t.Name))),
 		})
 		n.addRule(base, &h.Rule, family)
 	}

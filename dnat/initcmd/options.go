@@ -144,6 +144,7 @@ func (v *values) put(o *option, value string) error {
 		_, err = strconv.ParseUint(value, 10, 32)
 	case duration:
 		_, err = time.ParseDuration(value)
+	case text:
 	}
 	if err != nil {
 		return fmt.Errorf("%q is no %s", value, [...]string{"text", "boolean", "number", "duration"}[o.kind])

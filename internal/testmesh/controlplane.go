@@ -25,9 +25,9 @@ import (
 
 // The network of every mesh: pods have addresses of 10.0.0.0/16 and, if they
 // want, the same one embedded in a unique local IPv6 prefix.
-var ( //nolint:gochecknoglobals // constants, if addresses could be
+var (
 	gateway4 = netip.AddrFrom4([4]byte{10, 0, 255, 1})
-	gateway6 = embed(gateway4)
+	gateway6 = embed(gateway4) //nolint:gochecknoglobals // derived from the other one
 )
 
 const (
@@ -236,7 +236,7 @@ func (c *controlPlane) get(ctx context.Context, url string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer resp.Body.Close() //nolint:errcheck // read to its end or given up
+	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err == nil && resp.StatusCode != http.StatusOK {
 		err = fmt.Errorf("%s: %s: %s", url, resp.Status, strings.TrimSpace(string(body)))

@@ -85,7 +85,7 @@ func sign(t *testing.T, mesh *testmesh.Mesh, pod *testmesh.Pod, token string) ([
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close() //nolint:errcheck // end of test
+	defer conn.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	if token != "" {

@@ -153,7 +153,7 @@ func TestMeshBulkCopyBetweenPods(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close() //nolint:errcheck // end of test
+	defer c.Close()
 	if err := echo.Exchange(c.(*net.TCPConn), 1<<20, 4<<20); err != nil {
 		t.Fatal(err)
 	}

@@ -38,7 +38,7 @@ func poll(ctx context.Context, p *launch.Process, ok func() error) error {
 		select {
 		case <-tick.C:
 		case <-ended:
-			return fmt.Errorf("process ended: %v; before that: %w", p.Err(), err)
+			return fmt.Errorf("process ended: %w; before that: %w", p.Err(), err)
 		case <-ctx.Done():
 			return errors.Join(ctx.Err(), err)
 		}

@@ -12,8 +12,8 @@ import (
 	"github.com/outrigger-mesh/outrigger/internal/testmesh/netns"
 )
 
-// MustEnv, set to 1, makes tests fail where they would skip for want of root or
-// namespaces.
+// MustEnv names the variable that, set to 1, makes tests fail where they would
+// skip for want of root or namespaces.
 const MustEnv = "OUTRIGGER_MUST_MESH"
 
 // BinEnv names a folder with the product's binaries, used where Config.BinDir is

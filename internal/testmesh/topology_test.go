@@ -71,8 +71,14 @@ func TestPortsOfAPodFollowItsServices(t *testing.T) {
 		t.Fatal(w, err)
 	}
 	want := []echo.Port{
-		{Number: 81, Kind: echo.HTTP}, {Number: 82, Kind: echo.Greet}, {Number: 83, Kind: echo.Bulk}, {Number: 84, Kind: echo.Echo},
-		{Number: 4443, Kind: echo.HTTP}, {Number: 8080, Kind: echo.HTTP}, {Number: 8585, Kind: echo.Echo}, {Number: 9042, Kind: echo.Echo},
+		{Number: 81, Kind: echo.HTTP},
+		{Number: 82, Kind: echo.Greet},
+		{Number: 83, Kind: echo.Bulk},
+		{Number: 84, Kind: echo.Echo},
+		{Number: 4443, Kind: echo.HTTP},
+		{Number: 8080, Kind: echo.HTTP},
+		{Number: 8585, Kind: echo.Echo},
+		{Number: 9042, Kind: echo.Echo},
 	}
 	if got := shape.ports(w); !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)

@@ -164,23 +164,41 @@ func TestFailureSaysWhatToDo(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, []string{"istio-token", "mount a projected service account token with audience istio-ca"}, codes.Unauthenticated, nil},
-		{"refused token", func(t *testing.T, f *fixture) { write(t, f.spec.TokenFile, []byte("forged")) },
-			[]string{"refused the token in", "istio-token"}, codes.Unauthenticated, nil},
-		{"unreachable", func(_ *testing.T, f *fixture) { f.spec.Address = nobody },
-			[]string{nobody, "cannot be reached"}, codes.Unavailable, nil},
-		{"wrong root", func(t *testing.T, f *fixture) { write(t, f.spec.RootFile, mtlstest.NewCA(t, "x").RootPEM()) },
-			[]string{"root-cert.pem", "not signed by a root", "unknown authority"}, codes.Unknown, new(x509.UnknownAuthorityError)},
-		{"wrong name", func(_ *testing.T, f *fixture) { f.spec.ServerName = "istiod.other.svc" },
-			[]string{"istiod.other.svc", "override the expected name"}, codes.Unknown, new(x509.HostnameError)},
+		{
+			"refused token", func(t *testing.T, f *fixture) { write(t, f.spec.TokenFile, []byte("forged")) },
+			[]string{"refused the token in", "istio-token"},
+			codes.Unauthenticated, nil,
+		},
+		{
+			"unreachable", func(_ *testing.T, f *fixture) { f.spec.Address = nobody },
+			[]string{nobody, "cannot be reached"},
+			codes.Unavailable, nil,
+		},
+		{
+			"wrong root", func(t *testing.T, f *fixture) { write(t, f.spec.RootFile, mtlstest.NewCA(t, "x").RootPEM()) },
+			[]string{"root-cert.pem", "not signed by a root", "unknown authority"},
+			codes.Unknown, new(x509.UnknownAuthorityError),
+		},
+		{
+			"wrong name", func(_ *testing.T, f *fixture) { f.spec.ServerName = "istiod.other.svc" },
+			[]string{"istiod.other.svc", "override the expected name"},
+			codes.Unknown, new(x509.HostnameError),
+		},
 		{"missing root file", func(t *testing.T, f *fixture) {
 			if err := os.Remove(f.spec.RootFile); err != nil {
 				t.Fatal(err)
 			}
 		}, []string{"root-cert.pem", "istio-ca-root-cert"}, codes.Unknown, nil},
-		{"empty root file", func(t *testing.T, f *fixture) { write(t, f.spec.RootFile, nil) },
-			[]string{"root-cert.pem", "holds no certificate"}, codes.Unknown, nil},
-		{"identity not allowed", func(_ *testing.T, f *fixture) { f.server.FailWith(status.Error(codes.PermissionDenied, "no")) },
-			[]string{"does not sign for this identity"}, codes.PermissionDenied, nil},
+		{
+			"empty root file", func(t *testing.T, f *fixture) { write(t, f.spec.RootFile, nil) },
+			[]string{"root-cert.pem", "holds no certificate"},
+			codes.Unknown, nil,
+		},
+		{
+			"identity not allowed", func(_ *testing.T, f *fixture) { f.server.FailWith(status.Error(codes.PermissionDenied, "no")) },
+			[]string{"does not sign for this identity"},
+			codes.PermissionDenied, nil,
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()

@@ -310,8 +310,7 @@ func (c *ClientConn) failed(err error) error {
 	if a := c.aborted(); a != nil {
 		return a
 	}
-	var src *sourceError
-	if errors.As(err, &src) {
+	if src, ok := errors.AsType[*sourceError](err); ok {
 		return src.err
 	}
 	return c.upstreamError(err, wrote)
@@ -371,7 +370,11 @@ func (b *responseBody) failed(err error) error {
 	if a := b.c.aborted(); a != nil {
 		return a
 	}
-	fe := b.c.upstreamError(err, 1).(*flow.Error)
+	fe := func() *flow.Error {
+		target := &flow.Error{}
+		_ = errors.As(b.c.upstreamError(err, 1), &target)
+		return target
+	}()
 	fe.Retry = flow.RetryNever
 	return fe
 }

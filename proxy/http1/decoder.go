@@ -48,6 +48,7 @@ func (d *decoder) start(rd *reader, f framing, length int64, l limits) {
 		d.err = io.EOF
 	case framingChunked:
 		d.left = 0
+	case framingLength, framingClose:
 	}
 }
 

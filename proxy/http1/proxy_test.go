@@ -2,7 +2,7 @@ package http1_test
 
 import (
 	"bufio"
-	"fmt"
+	"errors"
 	"io"
 	"log"
 	"net"
@@ -30,7 +30,7 @@ func newForwarder(up net.Conn) *forwarder {
 	return f
 }
 
-var errGone = fmt.Errorf("downstream left")
+var errGone = errors.New("downstream left")
 
 func (f *forwarder) ServeExchange(w httpmsg.ResponseWriter, r *httpmsg.Request) {
 	r.Interim = nil
@@ -107,7 +107,7 @@ func BenchmarkReverseProxyOfNetHTTP(b *testing.B) {
 		Handler:  httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: origin.Addr().String()}),
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
-	go s.Serve(front)
+	go func() { _ = s.Serve(front) }()
 	defer s.Close()
 	down, err := net.Dial("tcp", front.Addr().String())
 	if err != nil {

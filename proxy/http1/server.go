@@ -314,8 +314,7 @@ func (c *ServerConn) linger() {
 
 // downstreamError says that the downstream failed an exchange.
 func downstreamError(err error) error {
-	var fe *flow.Error
-	if errors.As(err, &fe) {
+	if _, ok := errors.AsType[*flow.Error](err); ok {
 		return err
 	}
 	var pe *ProtocolError

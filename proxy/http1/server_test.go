@@ -20,35 +20,55 @@ func TestRequestHeads(t *testing.T) {
 		status  int    // or the refusal
 		details string
 	}{
-		{name: "plain", raw: "GET /a?b=c HTTP/1.1\r\nHost: h\r\nX-A: 1\r\nx-b:2\r\n\r\n",
-			want: "GET http h /a?b=c [x-a: 1] [x-b: 2]"},
-		{name: "order and repeats are kept", raw: "GET / HTTP/1.1\r\nb: 1\r\nHost: h\r\na: 2\r\nb: 3\r\n\r\n",
-			want: "GET http h / [b: 1] [a: 2] [b: 3]"},
-		{name: "white space around values goes", raw: "GET / HTTP/1.1\r\nHost: \t h \t\r\na: \t b c \t \r\nd:\r\n\r\n",
-			want: "GET http h / [a: b c] [d: ]"},
-		{name: "empty lines before the request are skipped", raw: "\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n",
-			want: "GET http h /"},
-		{name: "hop-by-hop fields go", raw: "GET / HTTP/1.1\r\nHost: h\r\nConnection: keep-alive, X-Hop\r\nKeep-Alive: 5\r\nProxy-Connection: x\r\nx-hop: 1\r\nTE: gzip, trailers\r\nUpgrade: websocket\r\n\r\n",
-			want: "GET http h / [te: trailers]"},
+		{
+			name: "plain", raw: "GET /a?b=c HTTP/1.1\r\nHost: h\r\nX-A: 1\r\nx-b:2\r\n\r\n",
+			want: "GET http h /a?b=c [x-a: 1] [x-b: 2]",
+		},
+		{
+			name: "order and repeats are kept", raw: "GET / HTTP/1.1\r\nb: 1\r\nHost: h\r\na: 2\r\nb: 3\r\n\r\n",
+			want: "GET http h / [b: 1] [a: 2] [b: 3]",
+		},
+		{
+			name: "white space around values goes", raw: "GET / HTTP/1.1\r\nHost: \t h \t\r\na: \t b c \t \r\nd:\r\n\r\n",
+			want: "GET http h / [a: b c] [d: ]",
+		},
+		{
+			name: "empty lines before the request are skipped", raw: "\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n",
+			want: "GET http h /",
+		},
+		{
+			name: "hop-by-hop fields go", raw: "GET / HTTP/1.1\r\nHost: h\r\nConnection: keep-alive, X-Hop\r\nKeep-Alive: 5\r\nProxy-Connection: x\r\nx-hop: 1\r\nTE: gzip, trailers\r\nUpgrade: websocket\r\n\r\n",
+			want: "GET http h / [te: trailers]",
+		},
 		{name: "te without trailers goes", raw: "GET / HTTP/1.1\r\nHost: h\r\nTE: gzip\r\n\r\n", want: "GET http h /"},
-		{name: "upgrade", raw: "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\n\r\n",
-			want: "GET http h / upgrade=websocket"},
-		{name: "h2c upgrade is ignored", raw: "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n",
-			want: "GET http h /"},
+		{
+			name: "upgrade", raw: "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\n\r\n",
+			want: "GET http h / upgrade=websocket",
+		},
+		{
+			name: "h2c upgrade is ignored", raw: "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n",
+			want: "GET http h /",
+		},
 		{name: "absolute form", raw: "GET HTTP://u:80/p?q HTTP/1.1\r\nHost: other\r\n\r\n", want: "GET http u:80 /p?q"},
 		{name: "absolute form with https", raw: "GET https://u/p HTTP/1.1\r\nHost: other\r\n\r\n", want: "GET https u /p"},
 		{name: "absolute form without path", raw: "GET http://u?q HTTP/1.1\r\nHost: u\r\n\r\n", want: "GET http u /?q"},
 		{name: "asterisk", raw: "OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n", want: "OPTIONS http h *"},
 		{name: "connect", raw: "CONNECT u:443 HTTP/1.1\r\nHost: u:443\r\n\r\n", want: "CONNECT http u:443 "},
-		{name: "obs-fold is joined", raw: "GET / HTTP/1.1\r\nHost: h\r\na: foo\r\n  bar\r\n\tbaz\r\nb: c\r\n\r\n",
-			want: "GET http h / [a: foo  bar\tbaz] [b: c]"},
+		{
+			name: "obs-fold is joined", raw: "GET / HTTP/1.1\r\nHost: h\r\na: foo\r\n  bar\r\n\tbaz\r\nb: c\r\n\r\n",
+			want: "GET http h / [a: foo  bar\tbaz] [b: c]",
+		},
 		{name: "obs-fold of an empty value", raw: "GET / HTTP/1.1\r\nHost: h\r\na:\r\n b\r\n \r\n\r\n", want: "GET http h / [a: b]"},
 		{name: "bytes beyond ASCII in values", raw: "GET / HTTP/1.1\r\nHost: h\r\na: \xc3\xa9\xff\r\n\r\n", want: "GET http h / [a: \xc3\xa9\xff]"},
 		{name: "content length", raw: "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc", want: "POST http h / [content-length: 3] body=abc"},
-		{name: "chunks", raw: "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: Chunked\r\n\r\n3;x=\"y\"\r\nabc\r\n0A\r\n0123456789\r\n0\r\n\r\n",
-			want: "POST http h / body=abc0123456789"},
-		{name: "trailers are dropped", raw: "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nX: y\r\nz: 1\r\n\r\n",
-			want: "POST http h / body=a"},
+		{
+			name: "chunks", raw: "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: Chunked\r\n\r\n3;x=\"y\"\r\nabc\r\n0A\r\n0123456789\r\n0\r\n\r\n",
+			want: "POST http h / body=abc0123456789",
+		},
+		{
+			name: "trailers are dropped", raw: "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nX: y\r\nz: 1\r\n\r\n",
+			want: "POST http h / body=a",
+		},
 		{name: "one hundred headers", raw: "GET / HTTP/1.1\r\nHost: h\r\n" + many + "\r\n", want: "GET http h /" + strings.Repeat(" [a: b]", 99)},
 		{name: "unknown expectation passes", raw: "GET / HTTP/1.1\r\nHost: h\r\nExpect: x\r\n\r\n", want: "GET http h / [expect: x]"},
 
@@ -148,7 +168,7 @@ func checkHead(t *testing.T, mode, raw, want string, refusal *http1.ProtocolErro
 		}
 	}
 	if refusal.Status == 0 {
-		c.CloseWrite()
+		_ = c.CloseWrite()
 		if got := all(t, c); !strings.HasPrefix(got, "HTTP/1.1 200 OK\r\n") || saw != want || rejected != nil {
 			t.Errorf("%s: handler saw\n%s, want\n%s\nresponse %q, rejected %v", mode, saw, want, got, rejected)
 		}

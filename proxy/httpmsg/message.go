@@ -31,7 +31,7 @@ type Interruptible interface {
 }
 
 // NoBody is the absent body.
-var NoBody Body = noBody{}
+var NoBody Body = noBody{} //nolint:gochecknoglobals // a value without state
 
 type noBody struct{}
 

@@ -1,6 +1,7 @@
 package accesslog
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -65,7 +66,7 @@ func scanOperator(s string) (token, int, error) {
 	}
 	t := token{name: s[1:end], limit: -1}
 	if t.name == "" || end == len(s) {
-		return token{}, 0, fmt.Errorf("no operator follows the percent sign; write %%%% for the sign itself")
+		return token{}, 0, errors.New("no operator follows the percent sign; write %%%% for the sign itself")
 	}
 	if s[end] != '(' {
 		limit, n, ok := scanTail(s[end:])

@@ -50,7 +50,7 @@ func freePort(t *testing.T) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close() //nolint:errcheck // was never used
+	defer l.Close()
 	return l.Addr().(*net.TCPAddr).Port
 }
 

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -147,7 +148,7 @@ func readHead(in *bufio.Reader) (*Reply, error) {
 	r.Method, line, ok = strings.Cut(line, " ")
 	r.Target, r.Proto, ok2 = strings.Cut(line, " ")
 	if !ok || !ok2 {
-		return nil, fmt.Errorf("malformed request line")
+		return nil, errors.New("malformed request line")
 	}
 	if r.Headers, err = readLines(in); err != nil {
 		return nil, err

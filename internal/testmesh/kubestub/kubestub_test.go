@@ -48,7 +48,7 @@ func call(t *testing.T, s *httptest.Server, method, path, body string) (int, str
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // read to its end
+	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
 	if err != nil {
 		t.Fatal(err)
@@ -133,7 +133,7 @@ func TestWatchTellsEachChangeOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // given up
+	defer resp.Body.Close()
 	a := service("a", nil)
 	changed := service("a", kubestub.Object{"x": "y"})
 	for _, o := range []kubestub.Object{a, a, changed} {

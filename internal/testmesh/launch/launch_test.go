@@ -79,7 +79,7 @@ func TestStopKillsAfterTheGrace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer out.Close() //nolint:errcheck // end of test
+	defer out.Close()
 	p, err := s.Start(&launch.Spec{Argv: []string{"/bin/sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.05; done"}, Env: []string{"PATH=/bin:/usr/bin"}}, out)
 	if err != nil {
 		t.Fatal(err)

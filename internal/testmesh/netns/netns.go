@@ -100,7 +100,7 @@ func roundTrip(enter, f func() error) (home bool, err error) {
 	if err != nil {
 		return true, err
 	}
-	defer own.Close() //nolint:errcheck // read-only descriptor
+	defer own.Close()
 	if err := enter(); err != nil {
 		return true, err
 	}

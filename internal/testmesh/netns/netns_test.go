@@ -82,7 +82,7 @@ func TestListenerStaysInTheNamespace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close() //nolint:errcheck // end of test
+	defer l.Close()
 	if c, err := ns.Dial(t.Context(), "tcp", "127.0.0.1:7"); err != nil {
 		t.Errorf("dial inside: %v", err)
 	} else if err := c.Close(); err != nil {

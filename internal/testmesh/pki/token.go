@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/big"
 	"strings"
 	"time"
@@ -55,9 +56,7 @@ func (i *Issuer) Token(c Claims) (string, error) {
 		"iss": Name, "sub": c.Subject, "aud": []string{c.Audience},
 		"iat": now.Unix(), "nbf": now.Add(-time.Minute).Unix(), "exp": now.Add(c.TTL).Unix(),
 	}
-	for name, v := range c.Extra {
-		claims[name] = v
-	}
+	maps.Copy(claims, c.Extra)
 	body, err := json.Marshal(claims)
 	if err != nil {
 		return "", err
