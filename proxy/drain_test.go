@@ -88,3 +88,19 @@ func TestDrainCutsWhatIsLeftAtItsDeadline(t *testing.T) {
 		t.Errorf("record %+v", r.Record)
 	}
 }
+
+func TestDrainClosesConnectionsThatNeverSpoke(t *testing.T) {
+	t.Parallel()
+	spec := &proxy.ListenerSpec{Name: "l", Address: loopback, Chains: chains(t, &proxy.Chain{Handler: say("served")}), Inspect: proxy.Inspect{TLS: true}}
+	g := newRigSpec(t, spec, newRecords())
+	c := g.dial()
+	poll(t, "the connection is there", func() bool { return g.listener.Active() == 1 })
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := g.listeners.Drain(ctx); err != nil {
+		t.Errorf("drain: %v", err)
+	}
+	if _, err := c.Read(make([]byte, 1)); err == nil {
+		t.Error("it was served")
+	}
+}

@@ -41,6 +41,12 @@ func (x *Exchange) attempts(c *upstream.Cluster, retry *Retry) error {
 	}
 	for k := 0; ; k++ {
 		err := x.attempt(c, perTry)
+		if k > 0 {
+			c.ReleaseRetry()
+			if err == nil && x.Response.Status < 500 {
+				c.Stats().Requests.RetrySuccess.Add(1)
+			}
+		}
 		if !x.wants(retry, err) {
 			x.body.forget()
 			return err
@@ -54,9 +60,8 @@ func (x *Exchange) attempts(c *upstream.Cluster, retry *Retry) error {
 			x.Record.Flags.Set(flow.UpstreamOverflow)
 			return err
 		}
-		why := x.again(retry, k)
-		c.ReleaseRetry()
-		if why != nil {
+		if why := x.again(retry, k); why != nil {
+			c.ReleaseRetry()
 			return why
 		}
 		if x.Rule.Edits.IncludeAttemptCount {

@@ -282,7 +282,14 @@ func (l *Listener) choose(ctx context.Context, spec *ListenerSpec, c *Conn) erro
 	c.Flow.Direction, c.Flow.Listener = spec.Direction, spec.Name
 	dst := c.Flow.Destination()
 	s := sniffer{in: &spec.Inspect}
-	if err := s.detect(c.sock, dst.Port()); err != nil {
+	c.OnDrain(func() {
+		if !s.heard.Load() { // a connection that was opened in advance
+			_ = c.sock.Conn.Close()
+		}
+	})
+	err := s.detect(c.sock, dst.Port())
+	c.OnDrain(nil)
+	if err != nil {
 		if errors.Is(err, errSniffTimeout) {
 			l.Stats.SniffTimeout.Add(1)
 		}

@@ -376,3 +376,35 @@ func poll(t testing.TB, what string, ok func() bool) {
 	}
 	t.Fatal("waited in vain: " + what)
 }
+
+func TestDualStackOpensBothFamilies(t *testing.T) {
+	t.Parallel()
+	probe, err := net.Listen("tcp6", "[::1]:0")
+	if err != nil {
+		t.Skip("no IPv6 here: ", err)
+	}
+	port := netip.MustParseAddrPort(probe.Addr().String()).Port()
+	_ = probe.Close()
+	ls := proxy.NewListeners(proxy.Options{DualStack: true})
+	t.Cleanup(ls.Close)
+	l := proxy.NewListener("virtualOutbound", nil)
+	l.Publish(&proxy.ListenerSpec{Chains: chains(t, &proxy.Chain{Handler: say("served")})})
+	entries := []proxy.Entry{{Address: netip.AddrPortFrom(netip.IPv4Unspecified(), port), Bind: true, Listener: l}}
+	for range 2 { // the second time nothing changes
+		if err := ls.Update(entries); err != nil {
+			t.Fatal(err)
+		}
+		for _, ip := range []string{"127.0.0.1", "::1"} {
+			addr := netip.AddrPortFrom(netip.MustParseAddr(ip), port).String()
+			if got, err := readAll(t, addr); got == "" || err != nil {
+				t.Errorf("%s: got %q, %v", ip, got, err)
+			}
+		}
+	}
+	if err := ls.Update(nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := net.Dial("tcp", netip.AddrPortFrom(netip.IPv6Loopback(), port).String()); err == nil {
+		t.Error("the twin is still open")
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/mtls"
@@ -46,8 +47,9 @@ var (
 // sniffer inspects the first bytes of one connection.
 type sniffer struct {
 	in        *Inspect
-	tls, http bool  // inspectors without a verdict
-	found     Facts // Transport, ServerName, ALPN
+	heard     atomic.Bool // the first byte has come
+	tls, http bool        // inspectors without a verdict
+	found     Facts       // Transport, ServerName, ALPN
 }
 
 // detect reads until the inspectors that are on for this port have made up their
@@ -91,6 +93,7 @@ func (s *sniffer) read(sock *socket) error {
 		buf = buf[:len(buf)+n]
 		sock.prefix = buf
 		if n > 0 {
+			s.heard.Store(true)
 			verdict := s.inspect(buf)
 			if !errors.Is(verdict, errMore) {
 				return verdict
