@@ -38,8 +38,7 @@ func diagnose(err error, cfg *Config) diagnosis {
 	if errors.Is(err, errMalformed) {
 		return diagnosis{reason: "istiod sent a response that cannot be read: is the address that of istiod's discovery port?"}
 	}
-	var path *fs.PathError
-	if errors.As(err, &path) {
+	if _, ok := errors.AsType[*fs.PathError](err); ok {
 		return diagnosis{reason: "the token file cannot be read: check its permissions"}
 	}
 	switch status.Code(err) {
@@ -59,8 +58,9 @@ func diagnose(err error, cfg *Config) diagnosis {
 		return unavailable(err)
 	case codes.Canceled, codes.OK:
 		return diagnosis{reason: "istiod ended the stream", benign: true}
+	default:
+		return diagnosis{reason: "the stream to istiod failed"}
 	}
-	return diagnosis{reason: "the stream to istiod failed"}
 }
 
 // diagnoseTLS recognises a failed handshake.

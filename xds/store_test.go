@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"testing"
 
 	_ "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -260,7 +261,7 @@ func TestMemoryOfReplacedResourcesComesBack(t *testing.T) {
 			})
 		}
 		for i := range 20 {
-			rs = append(rs, resource(t, fmt.Sprint(i), &route.RouteConfiguration{Name: fmt.Sprint(i), VirtualHosts: hosts}))
+			rs = append(rs, resource(t, strconv.Itoa(i), &route.RouteConfiguration{Name: strconv.Itoa(i), VirtualHosts: hosts}))
 		}
 		apply(t, s, xds.TypeRoute, nil, rs...)
 	}

@@ -65,7 +65,7 @@ func (t *table) find(key uint64, same func(*record) bool) int {
 }
 
 // insert adds a record that find does not know.
-func (t *table) insert(r record) int {
+func (t *table) insert(r record) {
 	if (t.filled+1)*4 > len(t.slots)*3 {
 		t.rehash()
 	}
@@ -78,7 +78,6 @@ func (t *table) insert(r record) int {
 		t.records = append(t.records, r)
 	}
 	t.place(r.key, i)
-	return i
 }
 
 func (t *table) place(key uint64, i int) {

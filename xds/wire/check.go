@@ -158,6 +158,7 @@ func (w *Walker) number(r *shape.Rule, v uint64) {
 		if v > 63 || r.Lo>>v&1 == 0 {
 			w.problem(w.depth, "unknown value "+strconv.FormatInt(int64(int32(v)), 10))
 		}
+	default: // a rule of another kind of value
 	}
 }
 
@@ -228,6 +229,7 @@ func (w *Walker) text(r *shape.Rule, val []byte) {
 		w.regex(val)
 	case shape.Address:
 		w.address(val)
+	default: // a rule of another kind of value
 	}
 }
 

@@ -133,25 +133,19 @@ func (w *Walker) judge(context int, h *holding, key []byte, depth int) Action {
 	return Reject
 }
 
-// any walks the content of an Any: type_url 1, value 2.
-func (w *Walker) any(b []byte) (uint64, error) {
-	var url, val []byte
+// unwrap reads an Any: type_url 1, value 2.
+func unwrap(b []byte) (url, val []byte, err error) {
 	var seen [3]bool
-	for c := (Cursor{Rest: b}); ; {
-		if !c.Next() {
-			if c.Err != nil {
-				return 0, c.Err
-			}
-			break
-		}
+	c := Cursor{Rest: b}
+	for c.Next() {
 		if c.Num > 2 {
 			continue
 		}
 		if c.Type != wireBytes {
-			return 0, errWireType
+			return nil, nil, errWireType
 		}
 		if seen[c.Num] {
-			return 0, errTwice
+			return nil, nil, errTwice
 		}
 		seen[c.Num] = true
 		if c.Num == 1 {
@@ -160,8 +154,17 @@ func (w *Walker) any(b []byte) (uint64, error) {
 			val = c.Val
 		}
 	}
-	if !utf8.Valid(url) {
-		return 0, errUTF8
+	if c.Err == nil && !utf8.Valid(url) {
+		return nil, nil, errUTF8
+	}
+	return url, val, c.Err
+}
+
+// any walks the content of an Any.
+func (w *Walker) any(b []byte) (uint64, error) {
+	url, val, err := unwrap(b)
+	if err != nil {
+		return 0, err
 	}
 	name := TypeName(url)
 	act := w.extension(name, val)

@@ -77,8 +77,7 @@ func (w *Walker) Walk(typeName string, b []byte, hashed bool) (uint64, error) {
 	return max(hash, 1), nil
 }
 
-// message walks the fields of message mi. It is the inner loop of the walk: short tags and lengths, which are nearly
-// all, are read here, and the rest of the work is handed on by encoding.
+// message walks the fields of message mi. It is the inner loop of the walk.
 func (w *Walker) message(mi int, b []byte) (uint64, error) {
 	m := &shape.Messages[mi]
 	if m.Check != 0 {
@@ -89,11 +88,9 @@ func (w *Walker) message(mi int, b []byte) (uint64, error) {
 	}
 	var f frame
 	for len(b) > 0 {
-		tag, n := uint64(b[0]), 1
-		if tag >= 0x80 {
-			if tag, n = uvarint(b); n <= 0 {
-				return 0, varintError(n)
-			}
+		tag, n := uvarint(b)
+		if n <= 0 {
+			return 0, varintError(n)
 		}
 		b = b[n:]
 		at := fieldAt(m, tag>>3)
@@ -108,22 +105,25 @@ func (w *Walker) message(mi int, b []byte) (uint64, error) {
 		if err := w.enter(&f, d, at); err != nil {
 			return 0, err
 		}
+		var err error
 		if tag&7 != wireBytes || d.Kind < shape.Bytes {
-			var err error
-			if b, err = w.numbers(&f, d, int(tag&7), b); err != nil {
-				return 0, err
+			b, err = w.numbers(&f, d, int(tag&7), b)
+		} else {
+			var val []byte
+			if val, n, err = prefixed(b); err == nil {
+				b = b[n:]
+				err = w.delimited(&f, d, val)
 			}
-			continue
 		}
-		val, n, err := prefixed(b)
 		if err != nil {
 			return 0, err
 		}
-		if err := w.delimited(&f, d, val); err != nil {
-			return 0, err
-		}
-		b = b[n:]
 	}
+	return w.leave(m, &f), nil
+}
+
+// leave ends a message: what must be there is asked for, and the hash is closed.
+func (w *Walker) leave(m *shape.Message, f *frame) uint64 {
 	if missing := m.Need &^ f.seen[0]; missing != 0 && w.quiet == 0 {
 		w.missing(m, missing)
 	}
@@ -131,9 +131,9 @@ func (w *Walker) message(mi int, b []byte) (uint64, error) {
 		w.release(m)
 	}
 	if !w.hashing {
-		return 0, nil
+		return 0
 	}
-	return w.close(&f), nil
+	return w.close(f)
 }
 
 // prefixed reads a length and so many bytes; n is the length of both.
@@ -205,8 +205,9 @@ func wireTypeOf(k shape.Kind) int {
 		return wireFixed32
 	case shape.Fixed64:
 		return wireFixed64
+	default:
+		return wireBytes
 	}
-	return wireBytes
 }
 
 // scalar walks one number.

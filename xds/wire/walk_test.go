@@ -175,17 +175,25 @@ func TestInvalidResourcesNameTheField(t *testing.T) {
 		msg       proto.Message
 		want      []string
 	}{
-		{"a domain twice", routeType, &route.RouteConfiguration{Name: "x", VirtualHosts: []*route.VirtualHost{vhost("a", "A.b"), vhost("b", "a.B")}},
-			[]string{`domain "A.b" is given twice`}},
-		{"two catch-alls", routeType, &route.RouteConfiguration{Name: "x", VirtualHosts: []*route.VirtualHost{vhost("a", "*"), vhost("b", "*")}},
-			[]string{`domain "*" is given twice`}},
-		{"no domain", routeType, &route.RouteConfiguration{VirtualHosts: []*route.VirtualHost{vhost("a")}},
-			[]string{"virtual_hosts[0].domains[0]: must be set"}},
-		{"bad regex and weights", routeType, &route.RouteConfiguration{VirtualHosts: []*route.VirtualHost{regex}},
+		{
+			"a domain twice", routeType, &route.RouteConfiguration{Name: "x", VirtualHosts: []*route.VirtualHost{vhost("a", "A.b"), vhost("b", "a.B")}},
+			[]string{`domain "A.b" is given twice`},
+		},
+		{
+			"two catch-alls", routeType, &route.RouteConfiguration{Name: "x", VirtualHosts: []*route.VirtualHost{vhost("a", "*"), vhost("b", "*")}},
+			[]string{`domain "*" is given twice`},
+		},
+		{
+			"no domain", routeType, &route.RouteConfiguration{VirtualHosts: []*route.VirtualHost{vhost("a")}},
+			[]string{"virtual_hosts[0].domains[0]: must be set"},
+		},
+		{
+			"bad regex and weights", routeType, &route.RouteConfiguration{VirtualHosts: []*route.VirtualHost{regex}},
 			[]string{
 				"virtual_hosts[0].routes[1].match.safe_regex.regex: error parsing regexp",
 				"virtual_hosts[0].routes[1].route.weighted_clusters: the sum of weights",
-			}},
+			},
+		},
 		{"host name as address", endpointType, addr("db.example", 1), []string{at + `address: "db.example" is not an IP address`}},
 		{"port", endpointType, addr("10.0.0.1", 70000), []string{at + "port_value: 70000 is out of range"}},
 		{"IPv6", endpointType, addr("fd00::1", 1), nil},

@@ -83,25 +83,9 @@ func train(resources [][]byte) []byte {
 			}
 		}
 	}
-	type pick struct {
-		text  string
-		score int
-	}
 	var picks []pick
 	for size := 0; size < budget; {
-		best := pick{}
-		for _, r := range resources {
-			score := 0
-			for i := 0; i+shingle <= len(r); i++ {
-				score += count[string(r[i:i+shingle])]
-				if i >= segment {
-					score -= count[string(r[i-segment:i-segment+shingle])]
-				}
-				if i >= segment && score > best.score {
-					best = pick{string(r[i-segment+1 : i+shingle]), score}
-				}
-			}
-		}
+		best := bestSegment(resources, count)
 		if best.score == 0 {
 			break
 		}
@@ -117,4 +101,29 @@ func train(resources [][]byte) []byte {
 		dict = append(dict, p.text...)
 	}
 	return dict
+}
+
+// pick is a segment and how much it covers.
+type pick struct {
+	text  string
+	score int
+}
+
+// bestSegment finds the segment whose byte strings occur most.
+func bestSegment(resources [][]byte, count map[string]int) pick {
+	best := pick{}
+	for _, r := range resources {
+		score := 0
+		for i := 0; i+shingle <= len(r); i++ {
+			score += count[string(r[i:i+shingle])]
+			if i < segment {
+				continue
+			}
+			score -= count[string(r[i-segment:i-segment+shingle])]
+			if score > best.score {
+				best = pick{string(r[i-segment+1 : i+shingle]), score}
+			}
+		}
+	}
+	return best
 }

@@ -8,6 +8,7 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"go/format"
 	"log"
@@ -30,9 +31,7 @@ func main() {
 	if len(os.Args) > 1 {
 		out = os.Args[1]
 	}
-	g := &generator{index: map[protoreflect.FullName]int{}, texts: map[string]int{}, ruleAt: map[shape.Rule]int{}}
-	g.rule(shape.Rule{})
-	src, err := g.generate()
+	src, err := newGenerator().generate()
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -53,6 +52,12 @@ type generator struct {
 	texts    map[string]int
 	titles   strings.Builder // message names
 	lists    int
+}
+
+func newGenerator() *generator {
+	g := &generator{index: map[protoreflect.FullName]int{}, texts: map[string]int{}, ruleAt: map[shape.Rule]int{}}
+	g.rule(shape.Rule{}) // the first rule is none
+	return g
 }
 
 func (g *generator) generate() ([]byte, error) {
@@ -104,8 +109,10 @@ func (g *generator) reach(d protoreflect.MessageDescriptor) {
 }
 
 func (g *generator) lower(d protoreflect.MessageDescriptor) error {
-	m := shape.Message{First: uint16(len(g.fields)), Count: uint16(d.Fields().Len()), Check: checkOf(d),
-		Name: uint16(g.titles.Len()), Len: uint8(len(d.FullName()))}
+	m := shape.Message{
+		First: uint16(len(g.fields)), Count: uint16(d.Fields().Len()), Check: checkOf(d),
+		Name: uint16(g.titles.Len()), Len: uint8(len(d.FullName())),
+	}
 	if g.titles.Len() > math.MaxUint16 || len(g.fields) > math.MaxUint16 || len(d.FullName()) > math.MaxUint8 {
 		return fmt.Errorf("tables are too large: %d bytes of names, %d fields", g.titles.Len(), len(g.fields))
 	}
@@ -240,7 +247,7 @@ func (g *generator) field(fd protoreflect.FieldDescriptor) (shape.Field, error) 
 	case protoreflect.Fixed64Kind, protoreflect.Sfixed64Kind, protoreflect.DoubleKind:
 		f.Kind = shape.Fixed64
 	case protoreflect.GroupKind:
-		return f, fmt.Errorf("groups are not supported")
+		return f, errors.New("groups are not supported")
 	default:
 		f.Kind = shape.Varint
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
@@ -18,27 +17,29 @@ func nameTableDescriptor() (protoreflect.MessageDescriptor, error) {
 		if repeated {
 			label = descriptorpb.FieldDescriptorProto_LABEL_REPEATED
 		}
-		return &descriptorpb.FieldDescriptorProto{Name: &name, Number: &n, Label: &label,
-			Type: descriptorpb.FieldDescriptorProto_TYPE_STRING.Enum()}
+		return &descriptorpb.FieldDescriptorProto{
+			Name: &name, Number: &n, Label: &label,
+			Type: descriptorpb.FieldDescriptorProto_TYPE_STRING.Enum(),
+		}
 	}
 	nested := func(f *descriptorpb.FieldDescriptorProto, typ string) *descriptorpb.FieldDescriptorProto {
-		f.Type, f.TypeName = descriptorpb.FieldDescriptorProto_TYPE_MESSAGE.Enum(), proto.String("."+nameTable+"."+typ)
+		f.Type, f.TypeName = descriptorpb.FieldDescriptorProto_TYPE_MESSAGE.Enum(), new("."+nameTable+"."+typ)
 		return f
 	}
 	file, err := protodesc.NewFile(&descriptorpb.FileDescriptorProto{
-		Name: proto.String("nametable.proto"), Package: proto.String("istio.networking.nds.v1"), Syntax: proto.String("proto3"),
+		Name: new("nametable.proto"), Package: new("istio.networking.nds.v1"), Syntax: new("proto3"),
 		MessageType: []*descriptorpb.DescriptorProto{{
-			Name:  proto.String("NameTable"),
+			Name:  new("NameTable"),
 			Field: []*descriptorpb.FieldDescriptorProto{nested(text("table", 1, true), "TableEntry")},
 			NestedType: []*descriptorpb.DescriptorProto{{
-				Name: proto.String("NameInfo"),
+				Name: new("NameInfo"),
 				Field: []*descriptorpb.FieldDescriptorProto{
 					text("ips", 1, true), text("registry", 2, false), text("shortname", 3, false),
 					text("namespace", 4, false), text("alt_hosts", 5, true),
 				},
 			}, {
-				Name:    proto.String("TableEntry"),
-				Options: &descriptorpb.MessageOptions{MapEntry: proto.Bool(true)},
+				Name:    new("TableEntry"),
+				Options: &descriptorpb.MessageOptions{MapEntry: new(true)},
 				Field:   []*descriptorpb.FieldDescriptorProto{text("key", 1, false), nested(text("value", 2, false), "NameInfo")},
 			}},
 		}},

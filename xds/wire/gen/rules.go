@@ -100,10 +100,7 @@ func textRule(s *validate.StringRules) shape.Rule {
 	if s.MaxBytes != nil {
 		r.Hi = min(r.Hi, s.GetMaxBytes())
 	}
-	switch s.GetWellKnownRegex() {
-	case validate.KnownRegex_HTTP_HEADER_NAME, validate.KnownRegex_HTTP_HEADER_VALUE:
-		r.Plain = true
-	}
+	r.Plain = s.GetWellKnownRegex() != validate.KnownRegex_UNKNOWN
 	return bounded(r)
 }
 
