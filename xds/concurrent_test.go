@@ -2,6 +2,7 @@ package xds_test
 
 import (
 	"fmt"
+	"strconv"
 	"sync"
 	"testing"
 
@@ -20,7 +21,7 @@ func TestReadersSeeWholeResourcesWhileTheyAreReplaced(t *testing.T) {
 		for i := range 300 {
 			rc.VirtualHosts = append(rc.VirtualHosts, &route.VirtualHost{
 				Name: fmt.Sprintf("h%d", i), Domains: []string{fmt.Sprintf("h%d.example", i)},
-				RequestHeadersToRemove: []string{fmt.Sprintf("%x", uint64(round*300+i)*0x9e3779b97f4a7c15)},
+				RequestHeadersToRemove: []string{strconv.FormatUint(uint64(round*300+i)*0x9e3779b97f4a7c15, 16)},
 			})
 		}
 		return resource(t, "80", rc)
@@ -57,7 +58,7 @@ func TestReadersSeeWholeResourcesWhileTheyAreReplaced(t *testing.T) {
 			}
 		})
 	}
-	for round := range 150 {
+	for round := range 60 {
 		apply(t, s, xds.TypeRoute, nil, version(round+1))
 	}
 	close(done)
