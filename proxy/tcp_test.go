@@ -107,15 +107,19 @@ func bulk(t *testing.T) int64 {
 func TestBulkCopyBothWaysWithEarlyHalfClose(t *testing.T) {
 	t.Parallel()
 	size := bulk(t)
-	early := size / 16 // the downstream half-closes long before the upstream ends
 	upSum := make(chan [32]byte, 1)
 	addr := script(t, func(_ int, c net.Conn, r *bufio.Reader) {
+		ended := make(chan struct{})
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			_, _ = io.Copy(c, pattern(size, 9))
+			out := pattern(size, 9)
+			_, _ = io.CopyN(c, out, size/2)
+			<-ended // the second half comes when the downstream has half-closed
+			_, _ = io.Copy(c, out)
 			_ = c.(*net.TCPConn).CloseWrite()
 		})
 		sum, _, _ := digest(r)
+		close(ended)
 		upSum <- sum
 		wg.Wait()
 	})
@@ -124,7 +128,7 @@ func TestBulkCopyBothWaysWithEarlyHalfClose(t *testing.T) {
 	_ = c.SetDeadline(time.Now().Add(2 * time.Minute))
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		_, _ = io.Copy(c, pattern(early, 4))
+		_, _ = io.Copy(c, pattern(size, 4))
 		_ = c.(*net.TCPConn).CloseWrite()
 	})
 	got, n, err := digest(c)
@@ -133,10 +137,10 @@ func TestBulkCopyBothWaysWithEarlyHalfClose(t *testing.T) {
 	if err != nil || n != size || got != want {
 		t.Fatalf("downstream got %d of %d bytes, intact %v, error %v", n, size, got == want, err)
 	}
-	if want, _, _ := digest(pattern(early, 4)); <-upSum != want {
+	if want, _, _ := digest(pattern(size, 4)); <-upSum != want {
 		t.Error("upstream got other bytes than were sent")
 	}
-	if r := g.records.next(t); r.Request.Bytes != early || r.Response.Bytes != size {
+	if r := g.records.next(t); r.Request.Bytes != size || r.Response.Bytes != size {
 		t.Errorf("counted %d up and %d down", r.Request.Bytes, r.Response.Bytes)
 	}
 }
@@ -167,10 +171,10 @@ func TestBytesInOneDirectionKeepARelayAlive(t *testing.T) {
 			if _, err := io.WriteString(c, "tick"); err != nil {
 				return
 			}
-			time.Sleep(20 * time.Millisecond) // the point of the test: slower than a tick, faster than idle
+			time.Sleep(75 * time.Millisecond) // the point of the test: slower than a tick, faster than idle
 		}
 	})
-	g := tcpRig(t, func(s *proxy.TCPSpec) { s.IdleTimeout = 200 * time.Millisecond }, addr)
+	g := tcpRig(t, func(s *proxy.TCPSpec) { s.IdleTimeout = 1500 * time.Millisecond }, addr)
 	b, err := io.ReadAll(g.dial())
 	if err != nil || len(b) != 120 {
 		t.Errorf("got %d bytes, %v", len(b), err)
