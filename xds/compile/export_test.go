@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/outrigger-mesh/outrigger/proxy"
+	"github.com/outrigger-mesh/outrigger/upstream"
 )
 
 // Fill builds a listener as its first connection does.
@@ -14,4 +15,11 @@ func (c *Compiler) Routes(name string) proxy.Routes {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.routes(name)
+}
+
+// Cluster returns the live object of a name.
+func (c *Compiler) Cluster(name string) *upstream.Cluster {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cluster(name)
 }

@@ -24,14 +24,14 @@ import (
 
 // rig is a compiler over a store, without a data path in front.
 type rig struct {
-	t         *testing.T
+	t         testing.TB
 	store     *xds.Store
 	compiler  *compile.Compiler
 	listeners *proxy.Listeners
 	logged    *strings.Builder
 }
 
-func newRig(t *testing.T) *rig {
+func newRig(t testing.TB) *rig {
 	t.Helper()
 	store, err := xds.NewStore(compile.Rules())
 	if err != nil {
@@ -89,7 +89,7 @@ type refusals []string
 func (r refusals) Error() string { return strings.Join(r, "\n") }
 
 // recorded reads the resources of a recorded response.
-func recorded(t *testing.T, file string) map[string][]byte {
+func recorded(t testing.TB, file string) map[string][]byte {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join("..", "testdata", file))
 	if err != nil {
