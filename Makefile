@@ -12,7 +12,8 @@ LINT_VERSION := v2.15.0
 LINT := $(CACHE)/tools/golangci-lint-$(LINT_VERSION)/golangci-lint
 
 # The packages that need no root; the rest talks to a real istiod.
-UNIT = $(shell $(GO) list ./... | grep -v -e /internal/testmesh -e /internal/demo)
+MESH = ./internal/testmesh/... ./internal/acceptance/... ./internal/demo/...
+UNIT = $(shell $(GO) list ./... | grep -v -e /internal/testmesh -e /internal/acceptance -e /internal/demo)
 
 .PHONY: help
 help: ## list the targets
@@ -23,7 +24,7 @@ demo: needs-mesh build ## bring up istiod and a small shop, and show what the si
 	@KEEP=$(KEEP) $(GO) run ./internal/demo
 
 .PHONY: test
-test: check mesh ## all tests: check, then those with a real istiod
+test: needs-mesh check mesh ## all tests: check, then those with a real istiod
 
 .PHONY: check
 check: fmt-check lint unit race ## format, lint, unit tests plain and with the race detector (both run the seeds of the fuzz targets)
@@ -43,7 +44,13 @@ race: needs-gcc ## unit tests with the race detector
 
 .PHONY: mesh
 mesh: needs-mesh build ## tests with a real istiod and network namespaces (root)
-	$(GO) test -count=1 -timeout 40m ./internal/testmesh/... ./internal/demo/...
+	$(GO) run ./internal/testmesh/cmd/meshbuild
+	$(GO) test -count=1 -p 1 -timeout 30m $(MESH)
+
+.PHONY: measure
+measure: needs-mesh build ## measure CPU per request beside HAProxy, start and memory (MEASURE=hop|start|memory)
+	@scripts/need wrk:wrk haproxy:haproxy nginx:nginx-light
+	$(GO) run ./internal/measure $(or $(MEASURE),all)
 
 .PHONY: lint
 lint: $(LINT) ## golangci-lint
