@@ -10,7 +10,8 @@ import (
 	"github.com/outrigger-mesh/outrigger/xds/wire"
 )
 
-// Handler judges what arrives and follows what changed, on the client's goroutine. Its methods must return soon.
+// Handler judges what arrives and follows what changed, on the client's goroutine. Its methods must return soon and must
+// not keep a body, nor a part of it: its memory is given back behind the response.
 type Handler interface {
 	// Check judges a resource that is new or changed and sound by the rules, before the store takes it over.
 	Check(typeURL, name string, body []byte) error

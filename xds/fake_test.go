@@ -175,11 +175,13 @@ type recorder struct {
 	fail    error
 }
 
-// Apply remembers a change.
+// Check accepts everything.
 func (r *recorder) Check(string, string, []byte) error { return nil }
 
+// Refused is of no interest.
 func (r *recorder) Refused(string, string, []byte, error) {}
 
+// Apply remembers a change.
 func (r *recorder) Apply(c xds.Change) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
