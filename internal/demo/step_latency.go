@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+)
+
+var latencyStep = step{ //nolint:gochecknoglobals // an entry of a table
+	name: "What two sidecars cost",
+	about: []string{
+		"By turns, 150 times a second each: a pod without sidecar asks another, and web asks",
+		"ratings through both sidecars. 1 KiB is answered, on one connection each.",
+	},
+	run: latency,
+}
+
+const (
+	latencyTurns = 600
+	latencyGap   = time.Second / 300
+	latencyWarm  = 50
+	// latencyMost bounds the added median; it is there to notice a defect, not to
+	// measure, which bench/ does.
+	latencyMost = 10 * time.Millisecond
+)
+
+func latency(ctx context.Context, d *demo) (string, error) {
+	const path = "/?size=1024"
+	ways := []*caller{
+		{pod: d.caller, addr: net.JoinHostPort(d.server.Addr().String(), strconv.Itoa(plainPort)), path: path},
+		{pod: d.web, addr: ratingsAddr, path: path},
+	}
+	samples := make([][]time.Duration, len(ways))
+	pace := time.NewTicker(latencyGap)
+	defer pace.Stop()
+	for turn := range latencyWarm + latencyTurns {
+		for i, c := range ways {
+			select {
+			case <-pace.C:
+			case <-ctx.Done():
+				return "", ctx.Err()
+			}
+			a := c.ask(ctx)
+			if a.err != nil {
+				return "", fmt.Errorf("%s asks %s: %w", c.pod.Name(), c.addr, a.err)
+			}
+			if turn >= latencyWarm {
+				samples[i] = append(samples[i], a.took)
+			}
+		}
+	}
+	for _, c := range ways {
+		c.close()
+	}
+	t := table{heads: []string{"", ">p50", ">p90", ">p99"}}
+	var medians, tails []time.Duration
+	for i, name := range []string{"without sidecars", "through two sidecars, mutual TLS"} {
+		p50, p90, p99 := quantile(samples[i], 0.5), quantile(samples[i], 0.9), quantile(samples[i], 0.99)
+		t.add(name, span(p50), span(p90), span(p99))
+		medians, tails = append(medians, p50), append(tails, p99)
+	}
+	d.screen.show(&t)
+	if d.cpuPerRequest > 0 {
+		d.screen.printf("%sprocessor time of both sidecars, measured in step 1: %s a request", indent, span(d.cpuPerRequest))
+	}
+	added := medians[1] - medians[0]
+	if added > latencyMost {
+		return "", fmt.Errorf("two sidecars add %s to the median, more than %s", span(added), span(latencyMost))
+	}
+	return fmt.Sprintf("two sidecars add %s (p50), %s (p99)", span(added), span(tails[1]-tails[0])), nil
+}
