@@ -80,13 +80,11 @@ func (h *HTTP) ServeConn(ctx context.Context, c *Conn) {
 	nc, initial := c.take()
 	server := http1.NewServerConn(nc, s.options(initial))
 	c.sock.release()
-	last := &farewell{drain: server.Drain}
-	c.OnDrain(last.say)
+	c.OnDrain(server.Drain)
 	defer c.OnDrain(nil)
-	defer last.stop()
 	if d := h.spec.Timeouts.MaxConnection; d > 0 {
 		s.expires = c.Flow.Start.Add(d)
-		defer time.AfterFunc(time.Until(s.expires), last.say).Stop()
+		defer time.AfterFunc(time.Until(s.expires), server.Drain).Stop()
 	}
 	_ = server.Serve(s) // why a connection ended is in its records
 }
@@ -104,41 +102,6 @@ func (s *session) options(initial []byte) http1.ServerOptions {
 		Initial:          initial,
 		Draining:         s.draining,
 		Reject:           s.reject,
-	}
-}
-
-// farewell asks a codec to end its connection, and asks again until it has: a
-// connection that was about to fall idle when it was asked has said neither
-// "close" nor heard the request.
-type farewell struct {
-	drain func() // immutable
-
-	mu    sync.Mutex
-	timer *time.Timer // guarded by mu
-	over  bool        // guarded by mu
-}
-
-const farewellPause = 20 * time.Millisecond
-
-func (f *farewell) say() {
-	f.drain()
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	switch {
-	case f.over:
-	case f.timer == nil:
-		f.timer = time.AfterFunc(farewellPause, f.say)
-	default:
-		f.timer.Reset(farewellPause)
-	}
-}
-
-func (f *farewell) stop() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.over = true
-	if f.timer != nil {
-		f.timer.Stop()
 	}
 }
 

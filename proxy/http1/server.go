@@ -89,12 +89,17 @@ const (
 	phaseDrained
 )
 
+// firstWords is how long a connection that is to be drained may take to begin its
+// first request.
+const firstWords = 100 * time.Millisecond
+
 // ServerConn is a downstream connection. Serve runs its life.
 type ServerConn struct {
 	conn net.Conn      // immutable
 	o    ServerOptions // immutable
 
 	// owned by Serve
+	served bool // at least one exchange
 	rd     reader
 	parser requestParser
 	req    httpmsg.Request
@@ -140,6 +145,7 @@ func (c *ServerConn) Serve(h httpmsg.Handler) error {
 			return c.refuse(err)
 		}
 		h.ServeExchange(&c.out, &c.req)
+		c.served = true
 		if done, err := c.finish(); done {
 			return err
 		}
@@ -185,6 +191,13 @@ func (c *ServerConn) readRequest() error {
 // the drain has one last exchange.
 func (c *ServerConn) await() error {
 	c.phase.Store(phaseIdle)
+	if c.o.Draining != nil && c.o.Draining() { // told between the last response and now
+		if c.served {
+			c.Drain()
+		} else { // who has just come may have spoken already
+			defer time.AfterFunc(firstWords, c.Drain).Stop()
+		}
+	}
 	err := c.rd.fill()
 	if c.phase.CompareAndSwap(phaseIdle, phaseActive) {
 		return err
