@@ -10,9 +10,9 @@ const (
 )
 
 var (
-	smallBuffers = newBufferPool(smallBuffer)
-	midBuffers   = newBufferPool(midBuffer)
-	largeBuffers = newBufferPool(largeBuffer)
+	smallBuffers = newBufferPool(smallBuffer) //nolint:gochecknoglobals // a pool of free buffers
+	midBuffers   = newBufferPool(midBuffer)   //nolint:gochecknoglobals // as above
+	largeBuffers = newBufferPool(largeBuffer) //nolint:gochecknoglobals // as above
 )
 
 func newBufferPool(size int) *sync.Pool {

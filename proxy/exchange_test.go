@@ -56,18 +56,24 @@ func TestLocalRepliesAreEnvoys(t *testing.T) {
 			return r
 		}, status: 500, flags: "NC", details: "cluster_not_found"},
 		{name: "no endpoint", rule: func(t *testing.T) *proxy.Rule { return to(cluster(t, nil)) }, status: 503, body: "no healthy upstream", flags: "UH", details: "no_healthy_upstream"},
-		{name: "connect refused", rule: func(t *testing.T) *proxy.Rule { return to(cluster(t, nil, closedPort(t))) }, status: 503,
+		{
+			name: "connect refused", rule: func(t *testing.T) *proxy.Rule { return to(cluster(t, nil, closedPort(t))) }, status: 503,
 			body:  reset + "reset reason: remote connection failure, transport failure reason: delayed connect error: Connection refused",
-			flags: "UF", details: "upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused}"},
-		{name: "connect refused, retried", rule: func(t *testing.T) *proxy.Rule {
-			r := to(cluster(t, nil, closedPort(t)))
-			r.Retry = &proxy.Retry{On: proxy.RetryOnConnectFailure, Max: 1}
-			return r
-		}, status: 503,
+			flags: "UF", details: "upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused}",
+		},
+		{
+			name: "connect refused, retried", rule: func(t *testing.T) *proxy.Rule {
+				r := to(cluster(t, nil, closedPort(t)))
+				r.Retry = &proxy.Retry{On: proxy.RetryOnConnectFailure, Max: 1}
+				return r
+			}, status: 503,
 			body:  reset + "retried and the latest reset reason: remote connection failure, transport failure reason: delayed connect error: Connection refused",
-			flags: "UF,URX", details: "upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused}"},
-		{name: "upstream closes early", rule: func(t *testing.T) *proxy.Rule { return to(cluster(t, nil, script(t, closeAtOnce))) }, status: 503,
-			body: reset + "reset reason: connection termination", flags: "UC", details: "upstream_reset_before_response_started{connection_termination}"},
+			flags: "UF,URX", details: "upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused}",
+		},
+		{
+			name: "upstream closes early", rule: func(t *testing.T) *proxy.Rule { return to(cluster(t, nil, script(t, closeAtOnce))) }, status: 503,
+			body: reset + "reset reason: connection termination", flags: "UC", details: "upstream_reset_before_response_started{connection_termination}",
+		},
 		{name: "upstream speaks nonsense", rule: func(t *testing.T) *proxy.Rule {
 			return to(cluster(t, nil, script(t, answer("HELO there\r\n\r\n"))))
 		}, status: 502, body: reset + "reset reason: protocol error", flags: "UPE", details: "upstream_reset_before_response_started{protocol_error}"},
@@ -90,32 +96,54 @@ func TestLocalRepliesAreEnvoys(t *testing.T) {
 			r.Retry = &proxy.Retry{On: proxy.RetryOnConnectFailure, Max: 1, PerTry: 50 * time.Millisecond}
 			return r
 		}, status: 504, body: "upstream request timeout", flags: "UT", details: "upstream_per_try_timeout"},
-		{name: "gRPC caller", rule: func(t *testing.T) *proxy.Rule { return to(cluster(t, nil)) },
+		{
+			name: "gRPC caller", rule: func(t *testing.T) *proxy.Rule { return to(cluster(t, nil)) },
 			raw:    "POST /s/M HTTP/1.1\r\nhost: x\r\ncontent-type: application/grpc\r\ncontent-length: 0\r\n\r\n",
-			status: 200, flags: "UH", details: "no_healthy_upstream", header: [2]string{"grpc-status", "14"}},
+			status: 200, flags: "UH", details: "no_healthy_upstream", header: [2]string{"grpc-status", "14"},
+		},
 		{name: "direct response", rule: func(*testing.T) *proxy.Rule {
 			return &proxy.Rule{Direct: &proxy.Direct{Status: 502, Body: "blocked"}}
 		}, status: 502, body: "blocked", flags: "-", details: "direct_response"},
-		{name: "redirect", rule: func(*testing.T) *proxy.Rule { return &proxy.Rule{Redirect: &proxy.Redirect{HTTPS: true}} },
-			raw: "GET /p?q HTTP/1.1\r\nhost: x:80\r\n\r\n", status: 301, flags: "-", details: "direct_response", header: [2]string{"location", "https://x/p?q"}},
-		{name: "upgrade not configured", rule: func(t *testing.T) *proxy.Rule { return to(cluster(t, nil)) },
-			raw: "GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n", status: 403, flags: "-", details: "upgrade_failed"},
-		{name: "CONNECT", rule: func(t *testing.T) *proxy.Rule { return to(cluster(t, nil)) },
-			raw: "CONNECT x:80 HTTP/1.1\r\nhost: x:80\r\n\r\n", status: 403, flags: "-", details: "upgrade_failed"},
-		{name: "OPTIONS *", rule: func(t *testing.T) *proxy.Rule { return to(cluster(t, nil)) },
-			raw: "OPTIONS * HTTP/1.1\r\nhost: x\r\n\r\n", status: 404, flags: "-", details: "absolute_path_rejected"},
-		{name: "NUL in path", rule: func(t *testing.T) *proxy.Rule { return to(cluster(t, nil)) },
-			raw: "GET /a%00b HTTP/1.1\r\nhost: x\r\n\r\n", status: 400, flags: "-", details: "path_normalization_failed"},
-		{name: "low version", rule: func(t *testing.T) *proxy.Rule { return to(cluster(t, nil)) },
-			raw: "GET / HTTP/1.0\r\n\r\n", status: 426, flags: "-", details: "low_version"},
-		{name: "no host", rule: func(t *testing.T) *proxy.Rule { return to(cluster(t, nil)) },
-			raw: "GET / HTTP/1.1\r\n\r\n", status: 400, flags: "-", details: "missing_host_header"},
-		{name: "codec error", rule: func(t *testing.T) *proxy.Rule { return to(cluster(t, nil)) },
-			raw: "GET / HTTP/1.1\r\nhost : x\r\n\r\n", status: 400, body: "Bad Request", flags: "DPE", details: "http1.codec_error"},
-		{name: "too many headers", rule: func(t *testing.T) *proxy.Rule { return to(cluster(t, nil)) },
-			raw: "GET / HTTP/1.1\r\nhost: x\r\n" + strings.Repeat("a: b\r\n", 101) + "\r\n", status: 431, body: "Request Header Fields Too Large", flags: "DPE", details: "http1.too_many_headers"},
-		{name: "bad chunk", rule: func(t *testing.T) *proxy.Rule { return to(cluster(t, nil, script(t, wait))) },
-			raw: "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", status: 400, body: "Bad Request", flags: "DPE", details: "http1.codec_error"},
+		{
+			name: "redirect", rule: func(*testing.T) *proxy.Rule { return &proxy.Rule{Redirect: &proxy.Redirect{HTTPS: true}} },
+			raw: "GET /p?q HTTP/1.1\r\nhost: x:80\r\n\r\n", status: 301, flags: "-", details: "direct_response", header: [2]string{"location", "https://x/p?q"},
+		},
+		{
+			name: "upgrade not configured", rule: func(t *testing.T) *proxy.Rule { return to(cluster(t, nil)) },
+			raw: "GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n", status: 403, flags: "-", details: "upgrade_failed",
+		},
+		{
+			name: "CONNECT", rule: func(t *testing.T) *proxy.Rule { return to(cluster(t, nil)) },
+			raw: "CONNECT x:80 HTTP/1.1\r\nhost: x:80\r\n\r\n", status: 403, flags: "-", details: "upgrade_failed",
+		},
+		{
+			name: "OPTIONS *", rule: func(t *testing.T) *proxy.Rule { return to(cluster(t, nil)) },
+			raw: "OPTIONS * HTTP/1.1\r\nhost: x\r\n\r\n", status: 404, flags: "-", details: "absolute_path_rejected",
+		},
+		{
+			name: "NUL in path", rule: func(t *testing.T) *proxy.Rule { return to(cluster(t, nil)) },
+			raw: "GET /a%00b HTTP/1.1\r\nhost: x\r\n\r\n", status: 400, flags: "-", details: "path_normalization_failed",
+		},
+		{
+			name: "low version", rule: func(t *testing.T) *proxy.Rule { return to(cluster(t, nil)) },
+			raw: "GET / HTTP/1.0\r\n\r\n", status: 426, flags: "-", details: "low_version",
+		},
+		{
+			name: "no host", rule: func(t *testing.T) *proxy.Rule { return to(cluster(t, nil)) },
+			raw: "GET / HTTP/1.1\r\n\r\n", status: 400, flags: "-", details: "missing_host_header",
+		},
+		{
+			name: "codec error", rule: func(t *testing.T) *proxy.Rule { return to(cluster(t, nil)) },
+			raw: "GET / HTTP/1.1\r\nhost : x\r\n\r\n", status: 400, body: "Bad Request", flags: "DPE", details: "http1.codec_error",
+		},
+		{
+			name: "too many headers", rule: func(t *testing.T) *proxy.Rule { return to(cluster(t, nil)) },
+			raw: "GET / HTTP/1.1\r\nhost: x\r\n" + strings.Repeat("a: b\r\n", 101) + "\r\n", status: 431, body: "Request Header Fields Too Large", flags: "DPE", details: "http1.too_many_headers",
+		},
+		{
+			name: "bad chunk", rule: func(t *testing.T) *proxy.Rule { return to(cluster(t, nil, script(t, wait))) },
+			raw: "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", status: 400, body: "Bad Request", flags: "DPE", details: "http1.codec_error",
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -33,7 +34,7 @@ func document() string {
 		if r.Flagged {
 			flags = r.Flag.String()
 		}
-		status := fmt.Sprint(r.Status)
+		status := strconv.Itoa(r.Status)
 		if r.Status == 0 {
 			status = "none"
 		}

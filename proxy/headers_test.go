@@ -51,7 +51,8 @@ func TestRequestHeadersAreEnvoysInItsOrder(t *testing.T) {
 	rule.Edits = proxy.RuleEdits{
 		IncludeAttemptCount: true, Decorator: "reviews:80/*",
 		Request: []*proxy.HeaderEdits{{Remove: []string{"x-gone"}, Set: []proxy.HeaderEdit{
-			{Name: "x-added", Value: "1"}, {Name: "x-over", Value: "new", Action: proxy.OverwriteOrAdd},
+			{Name: "x-added", Value: "1"},
+			{Name: "x-over", Value: "new", Action: proxy.OverwriteOrAdd},
 			{Name: "x-path", Format: func(x *proxy.Exchange) string { return x.Request.Path }},
 		}}},
 	}

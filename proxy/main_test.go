@@ -28,11 +28,13 @@ func leaked() string {
 		buf := make([]byte, 1<<20)
 		buf = buf[:runtime.Stack(buf, true)]
 		left = ""
+		var leftSb31 strings.Builder
 		for g := range strings.SplitSeq(string(buf), "\n\n") {
 			if strings.Contains(g, "outrigger/") && !strings.Contains(g, "TestMain") {
-				left += g + "\n\n"
+				leftSb31.WriteString(g + "\n\n")
 			}
 		}
+		left += leftSb31.String()
 		if left == "" {
 			break
 		}

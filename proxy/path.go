@@ -25,7 +25,7 @@ const (
 // pathClasses follows Chromium's URL canonicaliser, which Envoy uses: letters,
 // digits and "-_~." lose their escapes, other escapes stay and keep their case,
 // and what a URL must not hold bare is escaped.
-var pathClasses = classifyPath()
+var pathClasses = classifyPath() //nolint:gochecknoglobals // a table
 
 func classifyPath() (t [256]pathClass) {
 	for c := range t {

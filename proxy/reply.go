@@ -118,7 +118,7 @@ func replyFor(err error, attempts int) *Reply {
 	switch {
 	case fe.Flag == flow.StreamIdleTimeout:
 		return replyStreamIdle
-	case fe == errReplayLimit: //nolint:errorlint // the value itself
+	case fe == errReplayLimit:
 		return replyReplayLimit
 	}
 	if fe.Kind == flow.KindTimeout && fe.Details != "" {
@@ -145,7 +145,7 @@ func replyToDownstream(fe *flow.Error) *Reply {
 		return nil
 	case fe.Kind == flow.KindProtocol:
 		return &Reply{Status: 400, Body: "Bad Request", Flag: flow.DownstreamProtocolError, Flagged: true, Details: fe.Details, Close: true}
-	case fe == errSlowRequest: //nolint:errorlint // the value itself
+	case fe == errSlowRequest:
 		return replyRequestTimeout
 	case fe.Kind == flow.KindTimeout:
 		return replyStreamIdleEarly

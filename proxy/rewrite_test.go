@@ -1,7 +1,7 @@
 package proxy
 
 import (
-	"regexp" //nolint:depguard // stands for a compiled rewrite
+	"regexp"
 	"testing"
 
 	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
@@ -9,7 +9,7 @@ import (
 
 func TestPathRewrites(t *testing.T) {
 	t.Parallel()
-	re := regexp.MustCompile(`^/v(\d)/(.*)$`) //nolint:forbidigo // as above
+	re := regexp.MustCompile(`^/v(\d)/(.*)$`)
 	tests := []struct {
 		name, in, want string
 		rewrite        PathRewrite

@@ -61,7 +61,7 @@ func (o *records) next(t testing.TB) record {
 	select {
 	case r := <-o.ch:
 		return r
-	case <-time.After(10 * time.Second): //nolint:forbidigo // a test's bound
+	case <-time.After(10 * time.Second):
 		t.Fatal("no record within 10 s")
 		return record{}
 	}

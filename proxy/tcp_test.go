@@ -202,12 +202,16 @@ func TestFailedConnectsAreRecorded(t *testing.T) {
 		tries int
 	}{
 		{name: "refused", addr: func(t *testing.T) []string { return []string{closedPort(t)} }, flags: "UF,URX", why: "delayed connect error: Connection refused", tries: 1},
-		{name: "refused twice", addr: func(t *testing.T) []string { return []string{closedPort(t)} },
-			edit: func(s *proxy.TCPSpec) { s.MaxConnectAttempts = 2 }, flags: "UF,URX", why: "delayed connect error: Connection refused", tries: 2},
+		{
+			name: "refused twice", addr: func(t *testing.T) []string { return []string{closedPort(t)} },
+			edit: func(s *proxy.TCPSpec) { s.MaxConnectAttempts = 2 }, flags: "UF,URX", why: "delayed connect error: Connection refused", tries: 2,
+		},
 		{name: "no endpoint", addr: func(*testing.T) []string { return nil }, flags: "UH"},
-		{name: "no cluster", addr: func(*testing.T) []string { return nil },
+		{
+			name: "no cluster", addr: func(*testing.T) []string { return nil },
 			edit:  func(s *proxy.TCPSpec) { s.Clusters[0].Cluster = upstream.New("none", upstream.Options{}) },
-			flags: "NC"},
+			flags: "NC",
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

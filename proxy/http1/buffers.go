@@ -13,7 +13,7 @@ const (
 // The pools are shared by all connections, so that memory follows the number of
 // active exchanges and not that of connections.
 //
-//nolint:gochecknoglobals // one set of buffers for the process is the point
+
 var (
 	smallPool  = sync.Pool{New: func() any { return new([smallBuffer]byte) }}
 	mediumPool = sync.Pool{New: func() any { return new([mediumBuffer]byte) }}
