@@ -38,8 +38,18 @@ const (
 	plainPort   = 8080
 )
 
-// secondRatings is what the demo adds to the shop: a pod to go on with.
+// secondRatings is what the demo adds to the shop: a pod to go on with where one
+// is lost, and leave to do so.
 const secondRatings = `apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: { name: ratings, namespace: shop }
+spec:
+  hosts: [ratings.shop.svc.cluster.local]
+  http:
+  - route: [{ destination: { host: ratings.shop.svc.cluster.local } }]
+    retries: { attempts: 5, retryOn: "connect-failure,refused-stream,reset" }
+---
+apiVersion: networking.istio.io/v1
 kind: WorkloadEntry
 metadata: { name: ratings-2, namespace: shop }
 spec:
@@ -55,7 +65,7 @@ func bringUp(ctx context.Context, s *screen, o options) (*demo, error) {
 	s.print(s.paint(bold, "Bringing up the mesh") + " (istiod is compiled at the first run, about 5 minutes; later, seconds)")
 	err := s.during(p.picture, func() (err error) {
 		d.mesh, err = testmesh.Up(ctx, testmesh.Config{
-			FS: shop.Files(), MeshConfig: meshConfig, BinDir: o.binDir, Progress: p.note,
+			FS: shop.Files(), MeshConfig: meshConfig(), BinDir: o.binDir, Progress: p.note,
 		})
 		return err
 	})

@@ -4,19 +4,22 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/outrigger-mesh/outrigger/internal/testmesh"
 	"github.com/outrigger-mesh/outrigger/internal/testmesh/echo"
 )
 
 // caller asks one URL of an application again and again on one connection from
-// inside a pod. It never asks twice by itself, unlike net/http's client, which
-// would hide what it is here to show.
+// inside a pod. It never repeats a request by itself, unlike net/http's client,
+// which would hide what it is here to show.
 type caller struct {
 	// immutable
 	pod  *testmesh.Pod
@@ -56,6 +59,9 @@ func (c *caller) exchange(ctx context.Context, headers []string) (status int, fr
 	}()
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
+	if c.conn != nil && !alive(c.conn) {
+		c.close()
+	}
 	if c.conn == nil {
 		if c.conn, err = c.pod.Dial(ctx, "tcp", c.addr); err != nil {
 			return 0, from, err
@@ -97,6 +103,21 @@ func (c *caller) close() {
 		_ = c.conn.Close() // everything was said
 		c.conn = nil
 	}
+}
+
+// alive reports whether a connection that waits for nothing was not closed by its
+// other side, which every HTTP library looks at before it uses one again.
+func alive(c net.Conn) bool {
+	raw, err := c.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		return false
+	}
+	ok := false
+	err = raw.Control(func(fd uintptr) {
+		_, _, err := unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		ok = errors.Is(err, unix.EAGAIN)
+	})
+	return ok && err == nil
 }
 
 // once asks a URL on a connection of its own.

@@ -17,7 +17,8 @@ func (d *demo) printHints() {
 		{"see a sidecar's counters", web + "curl -s http://localhost:15000/stats"},
 		{"see the capture rules of a pod", web + "iptables-save -t nat"},
 		{"see the connections of a pod", web + "ss -tnp"},
-		{"read the logs", "ls " + filepath.Dir(d.mesh.LogFile("istiod"))},
+		{"read a sidecar's access log", "tail -f " + d.mesh.LogFile("web.shop-sidecar")},
+		{"read istiod's log", "tail -f " + d.mesh.LogFile("istiod")},
 	} {
 		s.print(indent+s.paint(dim, "# "+hint[0]), indent+hint[1])
 	}

@@ -27,8 +27,11 @@ type tally struct {
 	asked, failed int
 	by            map[string]int // answers by pod
 	errors        map[string]int
-	lastFailed    time.Time // when the last question without answer was asked
+	failures      []answer // the first of those without answer
 }
+
+// keptFailures is how many failures a tally remembers.
+const keptFailures = 20
 
 // why lists the errors, the most frequent first.
 func (t *tally) why() string {
@@ -115,8 +118,8 @@ func (r *running) add(a answer) {
 	if a.err != nil {
 		t.failed++
 		t.errors[cause(a.err)]++
-		if a.asked.After(t.lastFailed) {
-			t.lastFailed = a.asked
+		if len(t.failures) < keptFailures {
+			t.failures = append(t.failures, a)
 		}
 	} else {
 		t.by[a.from.Pod]++
@@ -139,7 +142,7 @@ func (r *running) soFar() tally {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	t := r.tally
-	t.by, t.errors = maps.Clone(t.by), maps.Clone(t.errors)
+	t.by, t.errors, t.failures = maps.Clone(t.by), maps.Clone(t.errors), slices.Clone(t.failures)
 	return t
 }
 
@@ -173,7 +176,7 @@ func until(ctx context.Context, limit time.Duration, what string, ok func() bool
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	for !ok() {
-		if !sleep(ctx, 2*time.Millisecond) {
+		if !sleep(ctx, 5*time.Millisecond) {
 			return fmt.Errorf("%s did not happen within %v", what, limit)
 		}
 	}

@@ -50,6 +50,8 @@ func run() int {
 		return exitOK
 	case errors.Is(err, context.Canceled):
 		return exitCanceled
+	case errors.Is(err, errSteps): // and the summary says which
+		return exitFailed
 	}
 	fmt.Fprintln(os.Stderr, "demo:", err)
 	return exitFailed

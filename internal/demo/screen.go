@@ -144,7 +144,10 @@ func cut(line string, width int) string {
 		case r == '\x1b':
 			escape = true
 		case n == width:
-			return line[:i] + "\x1b[0m"
+			if strings.Contains(line, "\x1b") {
+				return line[:i] + "\x1b[0m"
+			}
+			return line[:i]
 		default:
 			n++
 		}

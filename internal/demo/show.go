@@ -58,7 +58,13 @@ func show(ctx context.Context, s *screen, o options) error {
 		<-ctx.Done()
 		s.print("")
 	}
-	return errors.Join(interruptedUnless(o.keep, ctx), err, d.takeDown())
+	if down := d.takeDown(); down != nil {
+		return errors.Join(down, err)
+	}
+	if !o.keep {
+		err = interrupted(ctx, err)
+	}
+	return err
 }
 
 // interrupted puts the end of ctx in place of what followed from it.
@@ -67,14 +73,6 @@ func interrupted(ctx context.Context, err error) error {
 		return ctx.Err()
 	}
 	return err
-}
-
-// interruptedUnless returns why ctx ended, if it has and that was not awaited.
-func interruptedUnless(awaited bool, ctx context.Context) error { //nolint:revive // the flag reads first
-	if awaited {
-		return nil
-	}
-	return ctx.Err()
 }
 
 func (d *demo) runSteps(ctx context.Context) []result {
@@ -107,6 +105,9 @@ func (d *demo) runSteps(ctx context.Context) []result {
 	return results
 }
 
+// errSteps is what show returns for steps that did not show what they should.
+var errSteps = errors.New("step failed")
+
 // summary prints a line for each step and returns an error for those that failed.
 func summary(s *screen, results []result) error {
 	t := table{heads: []string{">", "step", "", ">took", "shown"}}
@@ -115,8 +116,8 @@ func summary(s *screen, results []result) error {
 	for i, r := range results {
 		mark, shown := s.paint(green, "ok"), r.shown
 		if r.err != nil {
-			mark, shown = s.paint(red, "FAILED"), firstLine(r.err.Error())
-			failed = append(failed, fmt.Errorf("step %d, %s: %w", i+1, r.step.name, r.err))
+			mark, shown = s.paint(red, "FAILED"), cut(firstLine(r.err.Error()), 70)
+			failed = append(failed, fmt.Errorf("%w: %d, %s: %w", errSteps, i+1, r.step.name, r.err))
 		}
 		total += r.took
 		t.add(fmt.Sprint(i+1), r.step.name, mark, span(r.took), shown)
@@ -141,13 +142,18 @@ func firstLine(text string) string {
 
 // printLogs prints the ends of the logs that a failure may be explained by.
 func (d *demo) printLogs() {
-	const most = 6
+	const most = 5
 	for _, p := range d.meshed {
-		lines := strings.Split(strings.TrimSpace(p.SidecarLog()), "\n")
-		if len(lines) == 1 && lines[0] == "" {
+		var lines []string
+		for line := range strings.Lines(p.SidecarLog()) {
+			if strings.Contains(line, "level=WARN") || strings.Contains(line, "level=ERROR") {
+				lines = append(lines, strings.TrimSpace(line))
+			}
+		}
+		if len(lines) == 0 {
 			continue
 		}
-		d.screen.printf("%ssidecar of %s said last:", indent, p.Name())
+		d.screen.printf("%sthe sidecar of %s warned last:", indent, p.Name())
 		for _, line := range lines[max(0, len(lines)-most):] {
 			d.screen.print(indent + "  " + d.screen.paint(dim, line))
 		}

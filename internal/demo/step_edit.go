@@ -16,7 +16,7 @@ var editStep = step{ //nolint:gochecknoglobals // an entry of a table
 	name: "A rule edited live",
 	about: []string{
 		"The weights become 0, 0 and 100 while web asks 500 times a second. istiod sees the",
-		"file, waits for more changes for its usual 0.1 s and pushes; sidecars swap the rule.",
+		"file, waits a moment for more changes, as it always does, and pushes to the sidecars.",
 	},
 	run: edit,
 }

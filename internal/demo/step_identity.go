@@ -30,21 +30,14 @@ func identity(ctx context.Context, d *demo) (string, error) {
 	c := &caller{pod: d.web, addr: reviewsAddr, path: "/"}
 	defer c.close()
 	var seen answer
-	var client, server *logged
-	err := d.withAccessLog(func() (err error) {
-		ask := func() error {
-			seen = c.ask(ctx)
-			return seen.err
-		}
-		if client, err = awaitLogged(ctx, d.web, "reviews", ask); err != nil {
-			return err
-		}
-		for seen.from.Pod != d.reviews1.Name() {
-			if err := ask(); err != nil {
-				return err
+	var client *logged
+	server, err := awaitLogged(ctx, d.reviews1, "inbound|9080", func() (err error) {
+		client, err = awaitLogged(ctx, d.web, "|v1|reviews.", func() error {
+			for seen.from.Pod != d.reviews1.Name() && seen.err == nil {
+				seen = c.ask(ctx)
 			}
-		}
-		server, err = awaitLogged(ctx, d.reviews1, "inbound", ask)
+			return seen.err
+		})
 		return err
 	})
 	if err != nil {

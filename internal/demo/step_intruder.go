@@ -70,7 +70,10 @@ func intrude(ctx context.Context, d *demo) (string, error) {
 	s.show(&t)
 	s.printf("%sPERMISSIVE took effect %s after the file was written, STRICT after %s", indent, span(opened), span(closed))
 	s.printf("%sweb meanwhile: %s, %d failed", indent, plural(loyal.asked, "request"), loyal.failed)
-	return "reset under STRICT, let in under PERMISSIVE, reset again", errors.Join(
+	for _, f := range loyal.failures {
+		s.printf("%sfailed after %s: %v", indent, span(f.took), f.err)
+	}
+	return "cut off under STRICT, let in under PERMISSIVE, cut off again", errors.Join(
 		shut("at first", &strict), shut("again", &again), let(&open), loyal.none(),
 	)
 }
@@ -129,10 +132,13 @@ func got(a answer) string {
 	if a.status != 0 {
 		return fmt.Sprintf("%d from %s", a.status, a.from.Pod)
 	}
-	if a.err != nil {
-		return cause(a.err)
+	switch {
+	case errors.Is(a.err, syscall.ECONNRESET):
+		return "connection reset"
+	case errors.Is(a.err, io.ErrUnexpectedEOF):
+		return "connection closed"
 	}
-	return "nothing"
+	return cause(a.err)
 }
 
 func headerFate(a answer) string {
@@ -146,8 +152,8 @@ func headerFate(a answer) string {
 func shut(when string, a *attempt) error {
 	var errs []error
 	for what, err := range map[string]error{"plain HTTP": a.plain.err, "plain HTTP with a forged header": a.forged.err} {
-		if !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, io.EOF) {
-			errs = append(errs, fmt.Errorf("STRICT %s: %s was not reset: %v", when, what, err)) //nolint:errorlint // may be nil
+		if !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			errs = append(errs, fmt.Errorf("STRICT %s: %s was not cut off: %v", when, what, err)) //nolint:errorlint // may be nil
 		}
 	}
 	return errors.Join(append(errs, refused("STRICT "+when, a.tls))...)

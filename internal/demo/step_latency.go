@@ -12,7 +12,7 @@ var latencyStep = step{ //nolint:gochecknoglobals // an entry of a table
 	name: "What two sidecars cost",
 	about: []string{
 		"By turns, 150 times a second each: a pod without sidecar asks another, and web asks",
-		"ratings through both sidecars. 1 KiB is answered, on one connection each.",
+		"ratings through both sidecars, with access logs on. 1 KiB is answered, on one connection each.",
 	},
 	run: latency,
 }

@@ -33,27 +33,25 @@ func database(ctx context.Context, d *demo) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("greeting: %w", err)
 	}
-	began := time.Now()
-	if err := d.bulk(ctx, bulkBytes); err != nil {
-		return "", fmt.Errorf("copy: %w", err)
-	}
-	took := time.Since(began)
-	var client, server *logged
-	err = d.withAccessLog(func() (err error) {
-		small := func() error { return d.bulk(ctx, 1<<10) }
-		if client, err = awaitLogged(ctx, d.web, "3307", small); err != nil {
+	var took time.Duration
+	var client *logged
+	server, err := awaitLogged(ctx, d.db, "inbound|3307", func() (err error) {
+		client, err = awaitLogged(ctx, d.web, "outbound|3307", func() error {
+			began := time.Now()
+			err := d.screen.during(d.watchBulk(began), func() error { return d.bulk(ctx, bulkBytes) })
+			took = time.Since(began)
 			return err
-		}
-		server, err = awaitLogged(ctx, d.db, "inbound|3307", small)
+		})
 		return err
 	})
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("copy: %w", err)
 	}
 	speed := fmt.Sprintf("%.0f MiB/s each way", bulkBytes/float64(1<<20)/took.Seconds())
 	t := table{heads: []string{"seen by", "what", "is"}}
 	t.add("web", "first line, from the server", greeting)
 	t.add("web and db", "64 MiB up, 64 MiB down, half-closed early", "intact, "+span(took)+", "+speed)
+	t.add("web's sidecar", "bytes to and from web", count(int(client.Received))+" and "+count(int(client.Sent)))
 	t.add("db, the application", "peer address of its connections (ss)", peers)
 	t.add("db's sidecar", "certificate that the client presented", server.Downstream)
 	t.add("web's sidecar", "certificate that the server presented", client.Upstream)
@@ -62,8 +60,17 @@ func database(ctx context.Context, d *demo) (string, error) {
 		expect("the greeting", greeting, strings.TrimSpace(echo.Greeting("db", "v1"))),
 		expect("the client in db's access log", server.Downstream, d.web.Identity()),
 		expect("the server in web's access log", client.Upstream, d.db.Identity()),
+		moved("web's sidecar", client), moved("db's sidecar", server),
 		expect("the application's peers", peers, localPeer),
 	)
+}
+
+// moved returns an error if a sidecar's log does not have all bytes.
+func moved(whose string, l *logged) error {
+	if l.Received < bulkBytes || l.Sent < bulkBytes {
+		return fmt.Errorf("%s logged %d bytes received and %d sent, want %d or more each", whose, l.Received, l.Sent, bulkBytes)
+	}
+	return nil
 }
 
 // greet waits for the server's first line, and looks who is connected to it.
@@ -84,6 +91,13 @@ func (d *demo) greet(ctx context.Context) (line, peers string, err error) {
 	}
 	list, err := peersOf(ctx, d.db, 3306)
 	return strings.TrimSpace(line), strings.Join(list, ", "), err
+}
+
+// watchBulk tells how long the copy takes.
+func (d *demo) watchBulk(began time.Time) func() []string {
+	return func() []string {
+		return []string{indent + "copying 64 MiB each way  " + d.screen.paint(dim, span(time.Since(began)))}
+	}
 }
 
 // bulk copies n bytes each way at once.
