@@ -14,7 +14,7 @@ import (
 	"github.com/outrigger-mesh/outrigger/proxy"
 )
 
-func TestDrainClosesIdleKeepAliveConnectionsAtOnce(t *testing.T) {
+func TestDrainClosesIdleKeepAliveConnectionsSoon(t *testing.T) {
 	t.Parallel()
 	g := httpRig(t, proxy.HTTPSpec{}, to(cluster(t, nil, script(t, answer(hello)))))
 	c := g.dial()
@@ -33,6 +33,29 @@ func TestDrainClosesIdleKeepAliveConnectionsAtOnce(t *testing.T) {
 	}
 	if _, err := net.Dial("tcp", g.addr); err == nil {
 		t.Error("a drained listener accepts")
+	}
+}
+
+func TestDrainAnswersARequestThatCrossesIt(t *testing.T) {
+	t.Parallel()
+	g := httpRig(t, proxy.HTTPSpec{}, to(cluster(t, nil, script(t, answer(hello)))))
+	c := g.dial()
+	r := bufio.NewReader(c)
+	_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+	readResponse(t, r, "GET")
+	drained := make(chan error, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		drained <- g.listeners.Drain(ctx)
+	}()
+	poll(t, "draining", g.listeners.Draining)
+	_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+	if resp := readResponse(t, r, "GET"); resp.StatusCode != 200 || !resp.Close {
+		t.Errorf("got %d, close %v; want 200 and the connection's end", resp.StatusCode, resp.Close)
+	}
+	if err := <-drained; err != nil {
+		t.Errorf("drain: %v", err)
 	}
 }
 

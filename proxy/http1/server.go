@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -89,9 +90,10 @@ const (
 	phaseDrained
 )
 
-// firstWords is how long a connection that is to be drained may take to begin its
-// first request.
-const firstWords = 100 * time.Millisecond
+// lastWords is how long a connection that is to be drained may stay idle. Closing
+// it at once would meet the next request half-way; one that is in use has its next
+// response, with "connection: close", before this is over.
+const lastWords = time.Second
 
 // ServerConn is a downstream connection. Serve runs its life.
 type ServerConn struct {
@@ -99,7 +101,6 @@ type ServerConn struct {
 	o    ServerOptions // immutable
 
 	// owned by Serve
-	served bool // at least one exchange
 	rd     reader
 	parser requestParser
 	req    httpmsg.Request
@@ -107,8 +108,9 @@ type ServerConn struct {
 	out    responder
 	late   bool // the clock of HeadTimeout runs
 
-	watch watch
-	phase atomic.Int32
+	watch    watch
+	phase    atomic.Int32
+	farewell farewell
 }
 
 // NewServerConn prepares a connection that was accepted.
@@ -145,24 +147,55 @@ func (c *ServerConn) Serve(h httpmsg.Handler) error {
 			return c.refuse(err)
 		}
 		h.ServeExchange(&c.out, &c.req)
-		c.served = true
 		if done, err := c.finish(); done {
 			return err
 		}
 	}
 }
 
-// Drain ends the connection if it waits for a request. Otherwise its owner tells by
-// Draining that the present exchange is the last. It may be called from any
-// goroutine.
+// Drain ends the connection soon if it waits for a request and none comes.
+// Otherwise its owner tells by Draining that the present exchange is the last. It
+// may be called from any goroutine.
 func (c *ServerConn) Drain() {
+	if c.phase.Load() == phaseIdle {
+		c.farewell.arm(c.leave)
+	}
+}
+
+// leave ends the wait for a request.
+func (c *ServerConn) leave() {
 	if c.phase.CompareAndSwap(phaseIdle, phaseDraining) {
 		c.rd.interrupt()
 		c.phase.Store(phaseDrained)
 	}
 }
 
+// farewell is the timer that Drain starts, once.
+type farewell struct {
+	mu    sync.Mutex
+	timer *time.Timer // guarded by mu
+	over  bool        // guarded by mu
+}
+
+func (f *farewell) arm(leave func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.timer == nil && !f.over {
+		f.timer = time.AfterFunc(lastWords, leave)
+	}
+}
+
+func (f *farewell) stop() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.over = true
+	if f.timer != nil {
+		f.timer.Stop()
+	}
+}
+
 func (c *ServerConn) close() {
+	c.farewell.stop()
 	c.watch.stop()
 	_ = c.conn.Close() // nobody is left to tell
 	c.rd.free()
@@ -192,11 +225,7 @@ func (c *ServerConn) readRequest() error {
 func (c *ServerConn) await() error {
 	c.phase.Store(phaseIdle)
 	if c.o.Draining != nil && c.o.Draining() { // told between the last response and now
-		if c.served {
-			c.Drain()
-		} else { // who has just come may have spoken already
-			defer time.AfterFunc(firstWords, c.Drain).Stop()
-		}
+		c.farewell.arm(c.leave)
 	}
 	err := c.rd.fill()
 	if c.phase.CompareAndSwap(phaseIdle, phaseActive) {
