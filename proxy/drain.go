@@ -5,6 +5,8 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+
+	"github.com/outrigger-mesh/outrigger/flow"
 )
 
 // Drain ends the data path: no socket accepts any more, every HTTP connection
@@ -34,6 +36,39 @@ func (ls *Listeners) Drain(ctx context.Context) error {
 	}
 	<-done
 	return ctx.Err()
+}
+
+// DrainInbound takes no new inbound connections and asks the open ones to end.
+// Outbound ones go on, new ones too: the application still has work to finish.
+func (ls *Listeners) DrainInbound() {
+	ls.mu.Lock()
+	ls.inboundOver = true
+	for addr, b := range ls.bound {
+		if inbound(b.listener.Load()) {
+			_ = b.socket.Close()
+			delete(ls.bound, addr)
+		}
+	}
+	ls.mu.Unlock()
+	for _, l := range ls.All() {
+		if inbound(l) {
+			l.drainAll(-1)
+		}
+	}
+}
+
+func inbound(l *Listener) bool {
+	spec := l.Spec()
+	return spec != nil && spec.Direction == flow.Inbound
+}
+
+// Active is the number of open connections of all listeners.
+func (ls *Listeners) Active() int64 {
+	var n int64
+	for _, l := range ls.All() {
+		n += l.Active()
+	}
+	return n
 }
 
 // Close ends everything at once.

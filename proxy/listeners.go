@@ -58,6 +58,8 @@ type Listeners struct {
 	every   map[*Listener]struct{} // of the configuration
 	retired map[*Listener]struct{} // removed, but perhaps still with connections
 	closed  bool
+	// inboundOver is set when no inbound connection is to be taken any more.
+	inboundOver bool
 }
 
 // binding is one open socket and the listener it feeds.
@@ -196,6 +198,9 @@ func (ls *Listeners) bind(e Entry) error {
 func (ls *Listeners) open(addr netip.AddrPort, e Entry) error {
 	if b, ok := ls.bound[addr]; ok {
 		b.listener.Store(e.Listener)
+		return nil
+	}
+	if ls.inboundOver && inbound(e.Listener) {
 		return nil
 	}
 	socket, err := ls.o.Listen(ls.ctx, addr, e.Transparent)

@@ -39,7 +39,7 @@ func (s *Sidecar) admin() http.Handler {
 
 func (s *Sidecar) state() admin.State {
 	switch {
-	case s.listeners.Draining():
+	case s.draining.Load():
 		return admin.Draining
 	case len(s.ready.Missing()) > 0:
 		return admin.Initializing

@@ -18,7 +18,7 @@ func (s *Sidecar) count() {
 // serverState is Envoy's number of the server's state.
 func (s *Sidecar) serverState() int {
 	switch {
-	case s.listeners.Draining():
+	case s.draining.Load():
 		return 1
 	case len(s.ready.Missing()) > 0:
 		return 3

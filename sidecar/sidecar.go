@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/config"
@@ -57,7 +58,8 @@ type Sidecar struct {
 	stats     *metrics.Registry
 	ready     *probes.Readiness
 
-	quit context.CancelFunc
+	quit     context.CancelFunc
+	draining atomic.Bool
 }
 
 // Run runs a sidecar until ctx ends, drains it, and returns when every goroutine
@@ -210,18 +212,6 @@ func (s *Sidecar) run(ctx context.Context) error {
 	end()
 	wg.Wait()
 	return errors.Join(s.reaper.Close(), s.client.Store().Close())
-}
-
-// drain ends the data path within the configured time.
-func (s *Sidecar) drain() {
-	s.ready.Drain()
-	s.log.Info("draining", "at_most", s.cfg.Drain.Termination)
-	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Drain.Termination)
-	defer cancel()
-	start := time.Now()
-	err := s.listeners.Drain(ctx)
-	s.compiler.Close(ctx)
-	s.log.Info("drained", "took", time.Since(start), "cut", err != nil)
 }
 
 // ports binds the local ports.
