@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -139,11 +140,8 @@ func talk(t *testing.T, pod *testmesh.Pod, addr, text string, limit time.Duratio
 	if err != nil {
 		return "", true
 	}
-	defer c.Close() //nolint:errcheck // was read to its end
-	_, err = io.WriteString(c, text)
-	if err != nil {
-		t.Logf("send: %v", err) // refused while we still send
-	}
+	defer c.Close()                //nolint:errcheck // was read to its end
+	_, _ = io.WriteString(c, text) // may be refused meanwhile
 	if err := c.SetReadDeadline(time.Now().Add(limit)); err != nil {
 		t.Fatal(err)
 	}
@@ -247,4 +245,15 @@ func cpu(t *testing.T, pod *testmesh.Pod) time.Duration {
 		t.Fatal(err)
 	}
 	return time.Duration(user+system) * 10 * time.Millisecond
+}
+
+func unmarshal(text string, to any) error { return json.Unmarshal([]byte(text), to) }
+
+func readFile(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
