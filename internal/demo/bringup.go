@@ -60,7 +60,7 @@ spec:
 
 // bringUp builds what is missing, starts istiod and makes the pods.
 func bringUp(ctx context.Context, s *screen, o options) (*demo, error) {
-	p := &progress{screen: s, began: time.Now()}
+	p := &progress{screen: s, began: time.Now(), line: "looking for what must be built"}
 	d := &demo{screen: s}
 	s.print(s.paint(bold, "Bringing up the mesh") + " (istiod is compiled at the first run, about 5 minutes; later, seconds)")
 	err := s.during(p.picture, func() (err error) {

@@ -146,6 +146,20 @@ func (r *running) soFar() tally {
 	return t
 }
 
+// watch returns what draws a load that runs: how many, and who answers.
+func (r *running) watch(s *screen) func() []string {
+	began := time.Now()
+	return func() []string {
+		t := r.soFar()
+		status := fmt.Sprintf("%s%s, %d failed  %s", indent, plural(t.asked, "request"), t.failed, s.paint(dim, span(time.Since(began))))
+		table := table{heads: []string{"", ">", ""}}
+		for _, pod := range slices.Sorted(maps.Keys(t.by)) {
+			table.add(pod, count(t.by[pod]), s.bar(t.share(pod)/100, 30))
+		}
+		return append([]string{status}, s.lines(&table)...)
+	}
+}
+
 // wait waits until the load has asked everything, or was stopped.
 func (r *running) wait() tally {
 	r.wg.Wait()

@@ -26,7 +26,7 @@ func main() { os.Exit(run()) }
 func run() int {
 	if err := testmesh.Missing(); err != nil {
 		fmt.Fprintf(os.Stderr, "The demo makes network namespaces, which needs Linux and root: %v.\n"+
-			"Try: sudo make demo    or, in a container: docker run --privileged\n", err)
+			"Try: sudo make demo (in a container: one that is privileged).\n", err)
 		return exitUnable
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

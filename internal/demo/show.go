@@ -56,7 +56,9 @@ func show(ctx context.Context, s *screen, o options) error {
 	if o.keep && ctx.Err() == nil {
 		d.printHints()
 		<-ctx.Done()
-		s.print("")
+	}
+	if ctx.Err() != nil {
+		s.print("", "Removing everything.")
 	}
 	if down := d.takeDown(); down != nil {
 		return errors.Join(down, err)
@@ -127,10 +129,13 @@ func summary(s *screen, results []result) error {
 	}
 	s.print(s.paint(bold, "Summary"))
 	s.show(&t)
-	if len(results) == len(steps) && len(failed) == 0 {
-		s.print(indent+fmt.Sprintf("all %d steps showed what they should, in %s", len(steps), span(total)), "")
-	} else {
+	switch {
+	case len(results) < len(steps):
+		s.print(indent+fmt.Sprintf("interrupted after %d of %d steps, %d failed", len(results), len(steps), len(failed)), "")
+	case len(failed) > 0:
 		s.print(indent+fmt.Sprintf("%d of %d steps failed", len(failed), len(steps)), "")
+	default:
+		s.print(indent+fmt.Sprintf("all %d steps showed what they should, in %s", len(steps), span(total)), "")
 	}
 	return errors.Join(failed...)
 }

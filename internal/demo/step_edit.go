@@ -66,15 +66,19 @@ func edit(ctx context.Context, d *demo) (string, error) {
 		}
 	})
 	defer r.stop()
-	if !sleep(ctx, time.Second/2) {
-		return "", ctx.Err()
-	}
-	written := time.Now()
-	applied := make(chan error, 1)
-	go func() { applied <- d.mesh.Apply(trafficFile, rule) }()
-	err = until(ctx, effectWait, "every answer coming from "+chosen, func() bool { return row.Load() >= editEnough })
+	var written time.Time
+	err = d.screen.during(r.watch(d.screen), func() error {
+		if !sleep(ctx, time.Second/2) {
+			return ctx.Err()
+		}
+		written = time.Now()
+		applied := make(chan error, 1)
+		go func() { applied <- d.mesh.Apply(trafficFile, rule) }()
+		err := until(ctx, effectWait, "every answer coming from "+chosen, func() bool { return row.Load() >= editEnough })
+		return errors.Join(err, <-applied)
+	})
 	t := r.stop()
-	if err = errors.Join(err, <-applied, d.mesh.Apply(trafficFile, string(original)), t.none()); err != nil {
+	if err = errors.Join(err, d.mesh.Apply(trafficFile, string(original)), t.none()); err != nil {
 		return "", err
 	}
 	took := first.Sub(written)

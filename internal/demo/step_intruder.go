@@ -46,36 +46,45 @@ type attempt struct {
 	tls    error  // of TLS without a certificate of ours
 }
 
+// siege is what an intruder got from one mode to the next.
+type siege struct {
+	strict, open, again attempt
+	opened, closed      time.Duration // from writing the file to its effect
+}
+
 func intrude(ctx context.Context, d *demo) (string, error) {
 	s := d.screen
 	good := load{from: d.web, to: reviewsAddr, conns: intruderConns, rate: intruderRate}.start(ctx, nil)
 	defer good.stop()
-	strict := attack(ctx, d.intruder)
-	opened, err := d.switchMode(ctx, "PERMISSIVE", func() bool { return once(ctx, d.intruder, reviews1Addr).err == nil })
-	if err != nil {
+	var g siege
+	if err := s.during(good.watch(s), func() error { return g.lay(ctx, d) }); err != nil {
 		return "", errors.Join(err, d.mesh.Apply(securityFile, peerAuthentication("STRICT")))
 	}
-	open := attack(ctx, d.intruder)
-	closed, err := d.switchMode(ctx, "STRICT", func() bool { return once(ctx, d.intruder, reviews1Addr).err != nil })
-	if err != nil {
-		return "", err
-	}
-	again := attack(ctx, d.intruder)
 	loyal := good.stop()
 
 	t := table{heads: []string{"the intruder sends", "STRICT", "PERMISSIVE", "STRICT again"}}
-	t.add("plain HTTP", got(strict.plain), got(open.plain), got(again.plain))
-	t.add("with a forged identity header", got(strict.forged), got(open.forged)+headerFate(open.forged), got(again.forged))
-	t.add("TLS without a certificate", cause(strict.tls), cause(open.tls), cause(again.tls))
+	t.add("plain HTTP", got(g.strict.plain), got(g.open.plain), got(g.again.plain))
+	t.add("with a forged identity header", got(g.strict.forged), got(g.open.forged)+headerFate(g.open.forged), got(g.again.forged))
+	t.add("TLS without a certificate", cause(g.strict.tls), cause(g.open.tls), cause(g.again.tls))
 	s.show(&t)
-	s.printf("%sPERMISSIVE took effect %s after the file was written, STRICT after %s", indent, span(opened), span(closed))
+	s.printf("%sPERMISSIVE took effect %s after the file was written, STRICT after %s", indent, span(g.opened), span(g.closed))
 	s.printf("%sweb meanwhile: %s, %d failed", indent, plural(loyal.asked, "request"), loyal.failed)
-	for _, f := range loyal.failures {
-		s.printf("%sfailed after %s: %v", indent, span(f.took), f.err)
-	}
 	return "cut off under STRICT, let in under PERMISSIVE, cut off again", errors.Join(
-		shut("at first", &strict), shut("again", &again), let(&open), loyal.none(),
+		shut("at first", &g.strict), shut("again", &g.again), let(&g.open), loyal.none(),
 	)
+}
+
+// lay attacks in each mode.
+func (g *siege) lay(ctx context.Context, d *demo) (err error) {
+	g.strict = attack(ctx, d.intruder)
+	g.opened, err = d.switchMode(ctx, "PERMISSIVE", func() bool { return once(ctx, d.intruder, reviews1Addr).err == nil })
+	if err != nil {
+		return err
+	}
+	g.open = attack(ctx, d.intruder)
+	g.closed, err = d.switchMode(ctx, "STRICT", func() bool { return once(ctx, d.intruder, reviews1Addr).err != nil })
+	g.again = attack(ctx, d.intruder)
+	return err
 }
 
 // switchMode applies a mode and returns how long after that it was effective.

@@ -2,10 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
+
+	"github.com/outrigger-mesh/outrigger/internal/testmesh"
 )
 
 var killStep = step{ //nolint:gochecknoglobals // an entry of a table
@@ -23,6 +24,13 @@ const (
 	killConns = 8
 )
 
+// outage is what happened around a kill.
+type outage struct {
+	killed                 time.Time
+	ready                  time.Duration // the time a new sidecar took
+	before, without, after tally
+}
+
 func kill(ctx context.Context, d *demo) (string, error) {
 	victim := d.ratings[0]
 	var back atomic.Int64 // answers of the victim since it was started again
@@ -33,38 +41,53 @@ func kill(ctx context.Context, d *demo) (string, error) {
 		}
 	})
 	defer r.stop()
-	if !sleep(ctx, time.Second) {
-		return "", ctx.Err()
-	}
-	before := r.soFar()
-	killed := time.Now()
-	if err := victim.KillSidecar(); err != nil {
+	var o outage
+	err := d.screen.during(r.watch(d.screen), func() error {
+		if err := o.strike(ctx, victim, r); err != nil {
+			return err
+		}
+		counting.Store(true)
+		err := until(ctx, effectWait, victim.Name()+" answering again", func() bool { return back.Load() >= 20 })
+		sleep(ctx, time.Second/2)
+		return err
+	})
+	o.after = r.stop()
+	if err != nil {
 		return "", err
 	}
+	d.showOutage(&o)
+	shown := fmt.Sprintf("%d of %s requests failed; ready again in %s", o.after.failed, count(o.after.asked), span(o.ready))
+	return shown, movedOn(d, &o)
+}
+
+// strike kills the victim's sidecar and starts it again, a second between.
+func (o *outage) strike(ctx context.Context, victim *testmesh.Pod, r *running) error {
 	if !sleep(ctx, time.Second) {
-		return "", errors.Join(ctx.Err(), victim.StartSidecar())
+		return ctx.Err()
 	}
-	without := r.soFar()
+	o.before, o.killed = r.soFar(), time.Now()
+	if err := victim.KillSidecar(); err != nil {
+		return err
+	}
+	if !sleep(ctx, time.Second) {
+		return ctx.Err()
+	}
+	o.without = r.soFar()
 	started := time.Now()
 	if err := victim.StartSidecar(); err != nil {
-		return "", err
+		return err
 	}
-	if err := victim.Ready(ctx); err != nil {
-		return "", err
-	}
-	ready := time.Since(started)
-	counting.Store(true)
-	if err := until(ctx, effectWait, victim.Name()+" answering again", func() bool { return back.Load() >= 20 }); err != nil {
-		return "", err
-	}
-	sleep(ctx, time.Second/2)
-	after := r.stop()
+	err := victim.Ready(ctx)
+	o.ready = time.Since(started)
+	return err
+}
 
+func (d *demo) showOutage(o *outage) {
 	t := table{heads: []string{"", ">" + d.ratings[0].Name(), ">" + d.ratings[1].Name(), ">failed"}}
 	for _, phase := range []struct {
 		name     string
 		from, to tally
-	}{{"1 s before", tally{}, before}, {"1 s without its sidecar", before, without}, {"with it again", without, after}} {
+	}{{"1 s before", tally{}, o.before}, {"1 s without its sidecar", o.before, o.without}, {"with it again", o.without, o.after}} {
 		row := []string{phase.name}
 		for _, p := range d.ratings {
 			row = append(row, count(phase.to.by[p.Name()]-phase.from.by[p.Name()]))
@@ -72,20 +95,18 @@ func kill(ctx context.Context, d *demo) (string, error) {
 		t.add(append(row, count(phase.to.failed-phase.from.failed))...)
 	}
 	d.screen.show(&t)
-	d.screen.printf("%sthe new sidecar was ready after %s", indent, span(ready))
-	for _, f := range after.failures {
-		d.screen.printf("%sasked %s after the kill, failed %s later: %v", indent, f.asked.Sub(killed), span(f.took), cause(f.err))
+	d.screen.printf("%sthe new sidecar was ready after %s", indent, span(o.ready))
+	for _, f := range o.after.failures {
+		d.screen.printf("%sasked %v after the kill, failed %s later: %v", indent, f.asked.Sub(o.killed).Round(time.Millisecond), span(f.took), cause(f.err))
 	}
-	shown := fmt.Sprintf("%d of %s requests failed; ready again in %s", after.failed, count(after.asked), span(ready))
-	return shown, movedOn(d, &before, &without, &after)
 }
 
 // movedOn returns an error if a request was lost, or the other pod did not take
 // over.
-func movedOn(d *demo, before, without, after *tally) error {
+func movedOn(d *demo, o *outage) error {
 	other := d.ratings[1].Name()
-	if without.by[other]-before.by[other] < killRate/4 {
-		return fmt.Errorf("%s answered only %d requests in the second without the other", other, without.by[other]-before.by[other])
+	if n := o.without.by[other] - o.before.by[other]; n < killRate/4 {
+		return fmt.Errorf("%s answered only %d requests in the second without the other", other, n)
 	}
-	return after.none()
+	return o.after.none()
 }

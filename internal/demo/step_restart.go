@@ -26,15 +26,10 @@ const (
 
 func restart(ctx context.Context, d *demo) (string, error) {
 	s := d.screen
-	began := time.Now()
 	r := load{from: d.web, to: reviewsAddr, conns: restartConns, rate: restartRate}.start(ctx, nil)
 	defer r.stop()
 	var away, returned time.Duration
-	draw := func() []string {
-		t := r.soFar()
-		return []string{fmt.Sprintf("%s%s, %d failed  %s", indent, plural(t.asked, "request"), t.failed, span(time.Since(began)))}
-	}
-	err := s.during(draw, func() error {
+	err := s.during(r.watch(s), func() error {
 		if !sleep(ctx, time.Second/2) {
 			return ctx.Err()
 		}
