@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -71,11 +72,8 @@ func (c *caller) exchange(ctx context.Context, headers []string) (status int, fr
 	if err := c.conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		return 0, from, err
 	}
-	head := "GET " + c.path + " HTTP/1.1\r\nHost: " + c.addr + "\r\n"
-	for _, line := range headers {
-		head += line + "\r\n"
-	}
-	if _, err := io.WriteString(c.conn, head+"\r\n"); err != nil {
+	lines := append([]string{"GET " + c.path + " HTTP/1.1", "Host: " + c.addr}, headers...)
+	if _, err := io.WriteString(c.conn, strings.Join(lines, "\r\n")+"\r\n\r\n"); err != nil {
 		return 0, from, err
 	}
 	resp, err := http.ReadResponse(c.in, nil)
@@ -118,11 +116,4 @@ func alive(c net.Conn) bool {
 		ok = errors.Is(err, unix.EAGAIN)
 	})
 	return ok && err == nil
-}
-
-// once asks a URL on a connection of its own.
-func once(ctx context.Context, pod *testmesh.Pod, addr string, headers ...string) answer {
-	c := &caller{pod: pod, addr: addr, path: "/"}
-	defer c.close()
-	return c.ask(ctx, headers...)
 }

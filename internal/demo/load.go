@@ -151,7 +151,7 @@ func (r *running) watch(s *screen) func() []string {
 	began := time.Now()
 	return func() []string {
 		t := r.soFar()
-		status := fmt.Sprintf("%s%s, %d failed  %s", indent, plural(t.asked, "request"), t.failed, s.paint(dim, span(time.Since(began))))
+		status := fmt.Sprintf("%s%s, %d failed  %s", indent, requests(t.asked), t.failed, s.paint(dim, span(time.Since(began))))
 		table := table{heads: []string{"", ">", ""}}
 		for _, pod := range slices.Sorted(maps.Keys(t.by)) {
 			table.add(pod, count(t.by[pod]), s.bar(t.share(pod)/100, 30))

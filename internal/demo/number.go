@@ -16,12 +16,12 @@ func count(n int) string {
 	return text
 }
 
-// plural writes a number and the word for it.
-func plural(n int, word string) string {
+// requests writes a number of requests.
+func requests(n int) string {
 	if n == 1 {
-		return "1 " + word
+		return "1 request"
 	}
-	return count(n) + " " + word + "s"
+	return count(n) + " requests"
 }
 
 // span writes a duration with three digits or so.

@@ -66,7 +66,7 @@ func TestAFileIsNoTerminal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close() //nolint:errcheck // nothing in it
+	defer f.Close()
 	if s := newScreen(f); s.live || s.colour {
 		t.Errorf("got live %v, colour %v for a file", s.live, s.colour)
 	}
@@ -95,8 +95,8 @@ func TestNumbersAreReadable(t *testing.T) {
 		{count(999), "999"},
 		{count(10000), "10,000"},
 		{count(1234567), "1,234,567"},
-		{plural(1, "request"), "1 request"},
-		{plural(2, "request"), "2 requests"},
+		{requests(1), "1 request"},
+		{requests(2), "2 requests"},
 		{span(613 * time.Microsecond), "613 µs"},
 		{span(2760 * time.Microsecond), "2.76 ms"},
 		{span(416 * time.Millisecond), "416 ms"},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -25,7 +26,7 @@ type step struct {
 }
 
 // steps are run in this order.
-var steps = []step{ //nolint:gochecknoglobals // a table
+var steps = []step{
 	splitStep, identityStep, intruderStep, editStep, killStep, tcpStep, latencyStep, restartStep,
 }
 
@@ -122,7 +123,7 @@ func summary(s *screen, results []result) error {
 			failed = append(failed, fmt.Errorf("%w: %d, %s: %w", errSteps, i+1, r.step.name, r.err))
 		}
 		total += r.took
-		t.add(fmt.Sprint(i+1), r.step.name, mark, span(r.took), shown)
+		t.add(strconv.Itoa(i+1), r.step.name, mark, span(r.took), shown)
 	}
 	if len(results) == 0 {
 		return nil

@@ -68,7 +68,7 @@ func intrude(ctx context.Context, d *demo) (string, error) {
 	t.add("TLS without a certificate", cause(g.strict.tls), cause(g.open.tls), cause(g.again.tls))
 	s.show(&t)
 	s.printf("%sPERMISSIVE took effect %s after the file was written, STRICT after %s", indent, span(g.opened), span(g.closed))
-	s.printf("%sweb meanwhile: %s, %d failed", indent, plural(loyal.asked, "request"), loyal.failed)
+	s.printf("%sweb meanwhile: %s, %d failed", indent, requests(loyal.asked), loyal.failed)
 	return "cut off under STRICT, let in under PERMISSIVE, cut off again", errors.Join(
 		shut("at first", &g.strict), shut("again", &g.again), let(&g.open), loyal.none(),
 	)
@@ -77,12 +77,12 @@ func intrude(ctx context.Context, d *demo) (string, error) {
 // lay attacks in each mode.
 func (g *siege) lay(ctx context.Context, d *demo) (err error) {
 	g.strict = attack(ctx, d.intruder)
-	g.opened, err = d.switchMode(ctx, "PERMISSIVE", func() bool { return once(ctx, d.intruder, reviews1Addr).err == nil })
+	g.opened, err = d.switchMode(ctx, "PERMISSIVE", func() bool { return once(ctx, d.intruder).err == nil })
 	if err != nil {
 		return err
 	}
 	g.open = attack(ctx, d.intruder)
-	g.closed, err = d.switchMode(ctx, "STRICT", func() bool { return once(ctx, d.intruder, reviews1Addr).err != nil })
+	g.closed, err = d.switchMode(ctx, "STRICT", func() bool { return once(ctx, d.intruder).err != nil })
 	g.again = attack(ctx, d.intruder)
 	return err
 }
@@ -99,10 +99,17 @@ func (d *demo) switchMode(ctx context.Context, mode string, effective func() boo
 // attack tries all that an intruder can.
 func attack(ctx context.Context, from *testmesh.Pod) attempt {
 	return attempt{
-		plain:  once(ctx, from, reviews1Addr),
-		forged: once(ctx, from, reviews1Addr, forgedHeader),
+		plain:  once(ctx, from),
+		forged: once(ctx, from, forgedHeader),
 		tls:    withoutCertificate(ctx, from),
 	}
+}
+
+// once asks on a connection of its own.
+func once(ctx context.Context, from *testmesh.Pod, headers ...string) answer {
+	c := &caller{pod: from, addr: reviews1Addr, path: "/"}
+	defer c.close()
+	return c.ask(ctx, headers...)
 }
 
 // errAnswered is what an intruder should not come to.
@@ -121,7 +128,7 @@ func withoutCertificate(ctx context.Context, from *testmesh.Pod) error {
 		InsecureSkipVerify: true, //nolint:gosec // an intruder takes what it gets
 		NextProtos:         []string{"istio"},
 	})
-	defer conn.Close() //nolint:errcheck // refused, we hope
+	defer conn.Close()
 	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		return err
 	}

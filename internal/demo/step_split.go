@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -84,7 +85,7 @@ func splitResult(t *tally) (string, error) {
 	for _, v := range versions() {
 		share := t.share(v.pod)
 		shares = append(shares, fmt.Sprintf("%.1f", share))
-		weights = append(weights, fmt.Sprint(v.weight))
+		weights = append(weights, strconv.Itoa(v.weight))
 		if math.Abs(share-float64(v.weight)) > splitPoints {
 			errs = append(errs, fmt.Errorf("%s got %.1f %% where its weight is %d, more than %d points off", v.pod, share, v.weight, splitPoints))
 		}

@@ -81,7 +81,7 @@ func (d *demo) greet(ctx context.Context) (line, peers string, err error) {
 	if err != nil {
 		return "", "", err
 	}
-	defer c.Close() //nolint:errcheck // everything was said
+	defer c.Close()
 	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
 		return "", "", err
 	}
@@ -110,6 +110,6 @@ func (d *demo) bulk(ctx context.Context, n int64) error {
 	}
 	stop := context.AfterFunc(ctx, func() { _ = c.Close() }) // ends the copy
 	defer stop()
-	defer c.Close() //nolint:errcheck // everything was said
+	defer c.Close()
 	return echo.Exchange(c.(*net.TCPConn), n, n)
 }
