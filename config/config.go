@@ -108,9 +108,8 @@ type CA struct {
 	Headers    map[string]string
 	// TTL is the lifetime that is asked for.
 	TTL time.Duration
-	// GraceRatio of the lifetime is left when a certificate is renewed; Jitter is
-	// taken off or added.
-	GraceRatio, GraceJitter float64
+	// GraceRatio of the lifetime is left when a certificate is renewed.
+	GraceRatio float64
 }
 
 // Ports are the local ports; each is bound as Istio does.
@@ -237,10 +236,6 @@ func (l *loader) ca(c *Config) CA {
 	if err != nil {
 		l.fail("%w", err)
 	}
-	jitter, err := l.env.float("SECRET_GRACE_PERIOD_RATIO_JITTER", 0.01)
-	if err != nil {
-		l.fail("%w", err)
-	}
 	ttl, err := l.env.duration("SECRET_TTL", 24*time.Hour)
 	if err != nil {
 		l.fail("%w", err)
@@ -248,7 +243,7 @@ func (l *loader) ca(c *Config) CA {
 	return CA{
 		Address: addr, ServerName: l.env.or("ISTIOD_SAN", serverName(addr)), Plaintext: strings.HasSuffix(addr, ":15010"),
 		RootFile: l.rootFile("CA_ROOT_CA"), TokenFile: tokenPath, Headers: l.headers("CA_HEADER_", c),
-		TTL: ttl, GraceRatio: ratio, GraceJitter: jitter,
+		TTL: ttl, GraceRatio: ratio,
 	}
 }
 

@@ -10,8 +10,9 @@ import (
 )
 
 // withheld metadata would ask istiod for what is not built: the tunnel listener of
-// ambient meshes.
-var withheld = map[string]bool{"ENABLE_HBONE": true}
+// ambient meshes, and names and addresses that only the DNS server of a sidecar
+// can resolve.
+var withheld = map[string]bool{"ENABLE_HBONE": true, "DNS_CAPTURE": true, "DNS_AUTO_ALLOCATE": true}
 
 func (l *loader) node(f flags) Node {
 	n := Node{
@@ -86,11 +87,17 @@ func (l *loader) metadata(n *Node) map[string]any {
 	}
 	for k, v := range l.env {
 		name, ok := strings.CutPrefix(k, "ISTIO_META_")
-		if ok && name != "" && !withheld[name] {
+		if ok && name != "" {
 			m[name] = v
 		}
 	}
 	l.mergeMetaJSON(m)
+	for name := range withheld {
+		if v, set := m[name]; set && v != "false" {
+			l.warn("ISTIO_META_" + name + ": this version has no such part")
+		}
+		delete(m, name)
+	}
 	for _, numeric := range []string{"ENVOY_STATUS_PORT", "ENVOY_PROMETHEUS_PORT"} {
 		if p := l.env.int(numeric); p != 0 {
 			m[numeric] = p

@@ -16,7 +16,6 @@ import (
 type ProxyConfig struct {
 	DiscoveryAddress         string            `json:"discoveryAddress"`
 	ControlPlaneAuthPolicy   string            `json:"controlPlaneAuthPolicy"`
-	ServiceCluster           string            `json:"serviceCluster"`
 	ProxyAdminPort           int               `json:"proxyAdminPort"`
 	Concurrency              *int              `json:"concurrency"`
 	DrainDuration            string            `json:"drainDuration"`

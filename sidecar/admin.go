@@ -31,6 +31,7 @@ func (s *Sidecar) admin() http.Handler {
 		},
 		Hooks: admin.Hooks{
 			Quit: s.quit, Levels: s.levels, SetLevel: s.setLevel, FailHealth: s.ready.Fail,
+			DrainListeners: func(_, _ bool) { s.listeners.DrainInbound() },
 		},
 		Clusters: s.shownClusters(), Listeners: s.shownListeners(), Certificates: s.certificates(),
 		Stats: s.stats.Stats(), Prometheus: s.stats.Prometheus(),

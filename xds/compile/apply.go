@@ -6,13 +6,17 @@ import (
 
 // Check examines one resource before the store takes it over. Its error makes the
 // resource be refused; what was there before stays.
-func (c *Compiler) Check(typeURL, _ string, body []byte) error {
-	if typeURL != xds.TypeListener {
-		return nil
-	}
+func (c *Compiler) Check(typeURL, name string, body []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.checkListener(body)
+	switch typeURL {
+	case xds.TypeListener:
+		return c.checkListener(body)
+	case xds.TypeCluster:
+		return c.checkCluster(name, body)
+	default:
+		return nil
+	}
 }
 
 // Refused follows a resource that was turned down. A listener that nothing older

@@ -23,6 +23,7 @@ func (c *Compiler) chain(s scope, dir flow.Direction, m *listenerv3.FilterChain)
 		TLS:              c.downstreamTLS(s.in("transport_socket"), m.GetTransportSocket()),
 		HandshakeTimeout: duration(m.GetTransportSocketConnectTimeout(), 0),
 	}
+	s.only(m, "name", "filter_chain_match", "filters", "transport_socket", "transport_socket_connect_timeout", "metadata")
 	filters := m.GetFilters()
 	for i, f := range filters {
 		fs := s.at("filters", i)

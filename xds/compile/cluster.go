@@ -30,10 +30,10 @@ func (c *Compiler) clusterSpec(s scope, m *clusterv3.Cluster, known sockets) *up
 	spec := &upstream.Spec{
 		Name:            m.GetName(),
 		Kind:            clusterKind(s, m),
-		Policy:          policy(s, m),
+		Policy:          c.policy(s, m),
 		ConnectTimeout:  duration(m.GetConnectTimeout(), defaultConnectTimeout),
 		Limits:          limits(m.GetCircuitBreakers()),
-		HTTP:            httpOptions(s, m),
+		HTTP:            c.httpOptions(s, m),
 		KeepAlive:       keepAlive(m.GetUpstreamConnectionOptions().GetTcpKeepalive()),
 		CleanupInterval: duration(m.GetCleanupInterval(), defaultCleanup),
 		Stat:            strings.TrimSuffix(m.GetAltStatName(), ";"),
@@ -49,6 +49,12 @@ func (c *Compiler) clusterSpec(s scope, m *clusterv3.Cluster, known sockets) *up
 			Name: tm.GetName(), Match: match,
 			TLS: known.handshaker(c, ts.in("transport_socket"), tm.GetTransportSocket()),
 		})
+	}
+	if m.GetTransportSocketMatcher() != nil {
+		s.in("transport_socket_matcher").fail("is not supported")
+	}
+	if m.GetOutlierDetection() != nil {
+		c.ignored("outlier_detection of clusters")
 	}
 	spec.Source = bindAddresses(s.in("upstream_bind_config"), m.GetUpstreamBindConfig())
 	istioMetadata(spec, m.GetMetadata().GetFilterMetadata()["istio"])
@@ -73,7 +79,7 @@ func clusterKind(s scope, m *clusterv3.Cluster) upstream.Kind {
 	return upstream.Static
 }
 
-func policy(s scope, m *clusterv3.Cluster) lb.Policy {
+func (c *Compiler) policy(s scope, m *clusterv3.Cluster) lb.Policy {
 	common := m.GetCommonLbConfig()
 	p := lb.Policy{PanicThreshold: defaultPanicThreshold, LocalityWeighted: common.GetLocalityWeightedLbConfig() != nil}
 	if t := common.GetHealthyPanicThreshold(); t != nil {
@@ -95,6 +101,7 @@ func policy(s scope, m *clusterv3.Cluster) lb.Policy {
 	case clusterv3.Cluster_RING_HASH, clusterv3.Cluster_MAGLEV, clusterv3.Cluster_LOAD_BALANCING_POLICY_CONFIG:
 		// Affinity is lost, nothing else: any endpoint is a right one.
 		p.Kind = lb.Random
+		c.ignored("lb_policy " + m.GetLbPolicy().String() + ": endpoints are picked at random")
 	}
 	return p
 }
@@ -114,7 +121,7 @@ func limits(cb *clusterv3.CircuitBreakers) upstream.Limits {
 	return out
 }
 
-func httpOptions(s scope, m *clusterv3.Cluster) upstream.HTTPOptions {
+func (c *Compiler) httpOptions(s scope, m *clusterv3.Cluster) upstream.HTTPOptions {
 	out := upstream.HTTPOptions{IdleTimeout: defaultIdleTimeout}
 	a := m.GetTypedExtensionProtocolOptions()[httpOptionsName]
 	if a == nil {
@@ -132,11 +139,16 @@ func httpOptions(s scope, m *clusterv3.Cluster) upstream.HTTPOptions {
 	}
 	out.MaxRequestsPerConn = number(common.GetMaxRequestsPerConnection(), 0)
 	out.MaxConnDuration = duration(common.GetMaxConnectionDuration(), 0)
+	if names := o.GetUpstreamHttpProtocolOptions(); names.GetAutoSni() || names.GetAutoSanValidation() {
+		// The name to be checked comes with each request; checking none is no option.
+		s.in("upstream_http_protocol_options").fail("auto_sni and auto_san_validation are not supported: name sni and subjectAltNames")
+	}
 	switch {
 	case o.GetUseDownstreamProtocolConfig() != nil:
 		out.Protocol = upstream.AsDownstream
 	case o.GetExplicitHttpConfig().GetHttp2ProtocolOptions() != nil:
 		out.Protocol = upstream.HTTP2
+		c.ignored("HTTP/2 towards upstreams: HTTP/1.1 is spoken")
 	}
 	return out
 }

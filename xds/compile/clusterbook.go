@@ -3,6 +3,7 @@ package compile
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"weak"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/outrigger-mesh/outrigger/lb"
 	"github.com/outrigger-mesh/outrigger/upstream"
 	"github.com/outrigger-mesh/outrigger/xds"
+	"github.com/outrigger-mesh/outrigger/xds/wire"
 )
 
 // clusterBook holds the live clusters by name. A cluster that was built is held
@@ -193,6 +195,37 @@ func decodeEndpoints(s scope, body []byte) []lb.EndpointSpec {
 		return nil
 	}
 	return endpoints(s, &m)
+}
+
+// checkCluster compiles a cluster that is in use, or that has a transport socket of
+// its own, without publishing it. The others, whose sockets istiod makes by one
+// pattern, are judged by the rules, and compiled at their first use.
+func (c *Compiler) checkCluster(name string, body []byte) error {
+	if e := c.clusters.byName[name]; (e == nil || e.built == nil) && !ownSocket(body) {
+		return nil
+	}
+	var m clusterv3.Cluster
+	if err := proto.Unmarshal(body, &m); err != nil {
+		return fmt.Errorf("decode: %w", err)
+	}
+	if t := m.GetType(); t == clusterv3.Cluster_STRICT_DNS || t == clusterv3.Cluster_LOGICAL_DNS {
+		return nil // never built, see clusterKind: its other fields do not matter
+	}
+	s := newScope()
+	c.clusterSpec(s, &m, make(sockets))
+	return s.err()
+}
+
+// ownSocket reports whether a cluster sets transport_socket.
+func ownSocket(body []byte) bool {
+	const transportSocket = 24
+	fields := wire.Cursor{Rest: body}
+	for fields.Next() {
+		if fields.Num == transportSocket {
+			return true
+		}
+	}
+	return false
 }
 
 // clustersChanged follows a CDS push for the clusters that are in use.

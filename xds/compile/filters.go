@@ -26,15 +26,17 @@ var (
 	}
 )
 
-// securityFilter reports whether leaving a filter out would let somebody in, also
-// where the configuration calls it optional or disabled.
-func securityFilter(name, kind string) bool {
-	for _, word := range []string{"rbac", "jwt_authn", "ext_authz", "ext_proc", "wasm", "lua", "oauth2", "basic_auth", "api_key"} {
-		if strings.Contains(name, word) || strings.Contains(kind, word) {
-			return true
-		}
-	}
-	return false
+// harmlessHTTPFilters may be left out where the configuration calls them optional
+// or disabled: without them nobody gets in who would not get in with them. Every
+// other filter that is not supported is refused, whatever it is called.
+var harmlessHTTPFilters = []string{
+	"envoy.extensions.filters.http.buffer.v3.Buffer",
+	"envoy.extensions.filters.http.cache.v3.CacheConfig",
+	"envoy.extensions.filters.http.compressor.v3.Compressor",
+	"envoy.extensions.filters.http.decompressor.v3.Decompressor",
+	"envoy.extensions.filters.http.grpc_web.v3.GrpcWeb",
+	"envoy.extensions.filters.http.stateful_session.v3.StatefulSession",
+	"envoy.extensions.filters.http.tap.v3.Tap",
 }
 
 // anyType is the full name of what an Any holds, looking through the two kinds of

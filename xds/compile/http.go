@@ -45,12 +45,21 @@ func (c *Compiler) http(s scope, dir flow.Direction, m *hcmv3.HttpConnectionMana
 		flows = c.httpFlows(spec.StatPrefix, dir)
 	}
 	spec.Observers = c.observers(s, flows, m.GetAccessLog())
-	for _, u := range m.GetUpgradeConfigs() {
+	for i, u := range m.GetUpgradeConfigs() {
+		if len(u.GetFilters()) > 0 {
+			s.at("upgrade_configs", i).in("filters").fail("is not supported")
+		}
 		if truth(u.GetEnabled(), true) {
 			spec.Upgrades = append(spec.Upgrades, strings.ToLower(u.GetUpgradeType()))
 		}
 	}
 	c.httpFilters(s, &spec, m.GetHttpFilters())
+	if a := m.GetCommonHttpProtocolOptions().GetHeadersWithUnderscoresAction(); a != corev3.HttpProtocolOptions_ALLOW {
+		s.in("common_http_protocol_options.headers_with_underscores_action").fail("%v is not supported", a)
+	}
+	if len(m.GetOriginalIpDetectionExtensions())+len(m.GetEarlyHeaderMutationExtensions()) > 0 {
+		s.fail("original_ip_detection_extensions and early_header_mutation_extensions are not supported")
+	}
 	if m.GetStripMatchingHostPort() || m.GetStripAnyHostPort() || m.GetStripTrailingHostDot() {
 		s.fail("strip_matching_host_port and its kin are not supported")
 	}
@@ -145,9 +154,6 @@ func (c *Compiler) httpFilters(s scope, spec *proxy.HTTPSpec, filters []*hcmv3.H
 	}
 	for i, f := range filters {
 		fs := s.at("http_filters", i)
-		if f.GetDisabled() && !securityFilter(f.GetName(), anyType(f.GetTypedConfig())) {
-			continue
-		}
 		if d := f.GetConfigDiscovery(); d != nil {
 			c.discovered(fs, spec, f)
 			continue
@@ -171,7 +177,7 @@ func (c *Compiler) httpFilter(s scope, spec *proxy.HTTPSpec, f *hcmv3.HttpFilter
 	case kind == peerMetadataType:
 		spec.Request.StripPeerMetadata = true
 	case slices.Contains(passiveHTTPFilters, kind):
-	case f.GetIsOptional() && !securityFilter(f.GetName(), kind):
+	case (f.GetIsOptional() || f.GetDisabled()) && slices.Contains(harmlessHTTPFilters, kind):
 		c.ignored("http filter " + f.GetName())
 	default:
 		s.fail("filter %s (%s) is not supported", f.GetName(), kind)

@@ -21,6 +21,7 @@ import (
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
 	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -354,6 +355,15 @@ func refusedClusters() []spoiled {
 			t.Helper()
 			m.TransportSocket = socket(t, "envoy.transport_sockets.upstream_proxy_protocol", wrapperspb.String("x"))
 		}},
+		{of: "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.upstream_http_protocol_options", want: "auto_sni", cluster: func(t *testing.T, m *clusterv3.Cluster) {
+			t.Helper()
+			m.TypedExtensionProtocolOptions = map[string]*anypb.Any{"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": packed(t, &httpv3.HttpProtocolOptions{
+				UpstreamHttpProtocolOptions: &corev3.UpstreamHttpProtocolOptions{AutoSni: true},
+				UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
+					ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{HttpProtocolOptions: &corev3.Http1ProtocolOptions{}},
+				}},
+			})}
+		}},
 		{of: tlsNames + "CertificateValidationContext.match_subject_alt_names", want: "transport_socket.common_tls_context: names are to be checked", cluster: func(t *testing.T, m *clusterv3.Cluster) {
 			t.Helper()
 			m.TransportSocket = socket(t, "envoy.transport_sockets.tls", &tlsv3.UpstreamTlsContext{CommonTlsContext: &tlsv3.CommonTlsContext{
@@ -503,7 +513,7 @@ func TestWhatIsSpoiledWouldBeAccepted(t *testing.T) {
 		{of: "optional", manager: func(t *testing.T, m *hcmv3.HttpConnectionManager) {
 			t.Helper()
 			guard("tuning", new(routerv3.Router))(t, m)
-			m.HttpFilters[0].GetTypedConfig().TypeUrl = "type.googleapis.com/example.Tuning"
+			m.HttpFilters[0].GetTypedConfig().TypeUrl = "type.googleapis.com/envoy.extensions.filters.http.compressor.v3.Compressor"
 			m.HttpFilters[0].IsOptional = true
 		}},
 	} {

@@ -1,7 +1,9 @@
 package compile
 
 import (
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -12,9 +14,11 @@ import (
 	"github.com/outrigger-mesh/outrigger/upstream"
 )
 
-// clusterSource finds or makes the live object of a cluster's name.
+// clusterSource finds or makes the live object of a cluster's name, and hears of
+// what is left out.
 type clusterSource interface {
 	cluster(name string) *upstream.Cluster
+	ignored(what string)
 }
 
 // routeLevel is what a whole route configuration adds to each of its rules.
@@ -54,6 +58,9 @@ func inlineRoutes(s scope, clusters clusterSource, rc *routev3.RouteConfiguratio
 
 // virtualHost compiles one virtual host.
 func virtualHost(s scope, level *routeLevel, vh *routev3.VirtualHost) *route.VirtualHost[*proxy.Rule] {
+	if vh.GetRequireTls() != routev3.VirtualHost_NONE {
+		s.in("require_tls").fail("is not supported")
+	}
 	request := headerEdits(s, vh.GetRequestHeadersToAdd(), vh.GetRequestHeadersToRemove())
 	response := headerEdits(s, vh.GetResponseHeadersToAdd(), vh.GetResponseHeadersToRemove())
 	var entries []route.Entry[*proxy.Rule]
@@ -104,6 +111,9 @@ func compileRule(s scope, level *routeLevel, r *routev3.Route) *proxy.Rule {
 	if e := headerEdits(s, r.GetResponseHeadersToAdd(), r.GetResponseHeadersToRemove()); e != nil {
 		rule.Edits.Response = append(rule.Edits.Response, e)
 	}
+	for _, name := range slices.Sorted(maps.Keys(r.GetTypedPerFilterConfig())) {
+		level.clusters.ignored("typed_per_filter_config " + name + " of routes")
+	}
 	switch a := r.GetAction().(type) {
 	case *routev3.Route_Route:
 		routeAction(s.in("route"), level, rule, r.GetMatch(), a.Route)
@@ -135,6 +145,12 @@ func routeAction(s scope, level *routeLevel, rule *proxy.Rule, m *routev3.RouteM
 	}
 	rule.Retry = retryPolicy(s.in("retry_policy"), a.GetRetryPolicy())
 	rule.Rewrite = rewrite(s, m, a)
+	if len(a.GetRequestMirrorPolicies()) > 0 {
+		level.clusters.ignored("request_mirror_policies of routes")
+	}
+	if len(a.GetHashPolicy()) > 0 {
+		level.clusters.ignored("hash_policy of routes")
+	}
 }
 
 func ruleClusters(s scope, level *routeLevel, a *routev3.RouteAction) []proxy.WeightedCluster {

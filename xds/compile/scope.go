@@ -3,6 +3,10 @@ package compile
 import (
 	"errors"
 	"fmt"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // scope is a place within a resource: it collects what is wrong below it under
@@ -41,6 +45,20 @@ func (s scope) check(err error) bool {
 		s.fail("%w", err)
 	}
 	return err == nil
+}
+
+// only refuses every field of a message that is set and not named: in a message
+// that decides who may talk to whom, an unknown field must not be lost.
+func (s scope) only(m proto.Message, names ...string) {
+	m.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
+		if name := string(f.Name()); !slices.Contains(names, name) {
+			s.in(name).fail("is not supported")
+		}
+		return true
+	})
+	if len(m.ProtoReflect().GetUnknown()) > 0 {
+		s.fail("has fields that are not known")
+	}
 }
 
 func (s scope) err() error { return errors.Join(*s.errs...) }

@@ -32,8 +32,10 @@ func (c *Compiler) upstreamSocket(s scope, ts *corev3.TransportSocket) *mtls.Cli
 	if !s.in("typed_config").check(unpack(cfg, &ctx)) {
 		return nil
 	}
+	s.only(&ctx, "common_tls_context", "sni", "allow_renegotiation", "max_session_keys", "enforce_rsa_key_usage")
 	s = s.in("common_tls_context")
 	common := ctx.GetCommonTlsContext()
+	onlyCommon(s, common)
 	spec := mtls.ClientSpec{SNI: ctx.GetSni(), ALPN: common.GetAlpnProtocols(), Params: tlsParams(s, common.GetTlsParams())}
 	spec.Cert = c.certificate(s, common)
 	validation := c.validation(s, common)
@@ -62,11 +64,11 @@ func (c *Compiler) downstreamTLS(s scope, ts *corev3.TransportSocket) *mtls.Serv
 	if !s.in("typed_config").check(unpack(cfg, &ctx)) {
 		return nil
 	}
-	if truth(ctx.GetRequireSni(), false) {
-		s.in("require_sni").fail("is not supported")
-	}
+	s.only(&ctx, "common_tls_context", "require_client_certificate", "session_timeout", "prefer_client_ciphers",
+		"disable_stateful_session_resumption", "full_scan_certs_on_sni_mismatch")
 	s = s.in("common_tls_context")
 	common := ctx.GetCommonTlsContext()
+	onlyCommon(s, common)
 	spec := mtls.ServerSpec{
 		RequireClientCert: truth(ctx.GetRequireClientCertificate(), false),
 		ALPN:              common.GetAlpnProtocols(),
@@ -88,10 +90,13 @@ func (c *Compiler) downstreamTLS(s scope, ts *corev3.TransportSocket) *mtls.Serv
 	return server
 }
 
+// onlyCommon refuses what is not understood of a TLS context's common part.
+func onlyCommon(s scope, common *tlsv3.CommonTlsContext) {
+	s.only(common, "tls_params", "tls_certificate_sds_secret_configs", "validation_context",
+		"validation_context_sds_secret_config", "combined_validation_context", "alpn_protocols")
+}
+
 func (c *Compiler) certificate(s scope, common *tlsv3.CommonTlsContext) *mtls.Secret {
-	if len(common.GetTlsCertificates()) > 0 {
-		s.in("tls_certificates").fail("only certificates by secret name are supported")
-	}
 	sds := common.GetTlsCertificateSdsSecretConfigs()
 	switch len(sds) {
 	case 0:
@@ -148,6 +153,7 @@ func (c *Compiler) validation(s scope, common *tlsv3.CommonTlsContext) validatio
 // staticValidation compiles inline rules. Each field that narrows trust has to be
 // understood: an unknown one is an error, never ignored.
 func (c *Compiler) staticValidation(s scope, v *tlsv3.CertificateValidationContext) validation {
+	s.only(v, "match_subject_alt_names", "match_typed_subject_alt_names")
 	out := validation{}
 	for i, m := range v.GetMatchSubjectAltNames() {
 		out.sans = append(out.sans, sanMatcher(s.at("match_subject_alt_names", i), mtls.AnySAN, m))
@@ -155,19 +161,6 @@ func (c *Compiler) staticValidation(s scope, v *tlsv3.CertificateValidationConte
 	for i, m := range v.GetMatchTypedSubjectAltNames() {
 		ms := s.at("match_typed_subject_alt_names", i)
 		out.sans = append(out.sans, sanMatcher(ms, sanType(ms, m.GetSanType()), m.GetMatcher()))
-	}
-	for field, set := range map[string]bool{
-		"trusted_ca": v.GetTrustedCa() != nil, "crl": v.GetCrl() != nil,
-		"verify_certificate_spki":              len(v.GetVerifyCertificateSpki()) > 0,
-		"verify_certificate_hash":              len(v.GetVerifyCertificateHash()) > 0,
-		"custom_validator_config":              v.GetCustomValidatorConfig() != nil,
-		"require_signed_certificate_timestamp": truth(v.GetRequireSignedCertificateTimestamp(), false),
-		"max_verify_depth":                     v.GetMaxVerifyDepth() != nil,
-		"ca_certificate_provider_instance":     v.GetCaCertificateProviderInstance() != nil,
-	} {
-		if set {
-			s.in(field).fail("is not supported")
-		}
 	}
 	return out
 }
@@ -212,6 +205,7 @@ func sanMatcher(s scope, t mtls.SANType, m *matcherv3.StringMatcher) mtls.SANMat
 
 func tlsParams(s scope, p *tlsv3.TlsParameters) mtls.Params {
 	s = s.in("tls_params")
+	s.only(p, "tls_minimum_protocol_version", "tls_maximum_protocol_version", "cipher_suites", "ecdh_curves")
 	var out mtls.Params
 	var err error
 	out.MinVersion, err = mtls.ParseVersion(p.GetTlsMinimumProtocolVersion().String())
@@ -222,8 +216,5 @@ func tlsParams(s scope, p *tlsv3.TlsParameters) mtls.Params {
 	s.in("cipher_suites").check(err)
 	out.Curves, err = mtls.ParseCurves(p.GetEcdhCurves())
 	s.in("ecdh_curves").check(err)
-	if len(p.GetCompliancePolicies()) > 0 {
-		s.in("compliance_policies").fail("is not supported")
-	}
 	return out
 }
