@@ -53,7 +53,7 @@ var options = []option{
 	{name: "probe-timeout", kind: duration, preset: "5s", usage: "limit of --run-validation"},
 	{name: "skip-rule-apply", kind: boolean, usage: "do not write rules"},
 	{name: "run-validation", kind: boolean, usage: "dial through the rules; exit code 126 on failure"},
-	{name: "redirect-dns", kind: boolean, env: []string{"ISTIO_META_DNS_CAPTURE"}, usage: "send queries to the proxy's resolver"},
+	{name: "redirect-dns", kind: boolean, usage: "send queries to the proxy's resolver"},
 	{name: "drop-invalid", kind: boolean, env: []string{"INVALID_DROP"}, usage: "drop packets conntrack calls invalid"},
 	{name: "dual-stack", kind: boolean, env: []string{"ISTIO_DUAL_STACK"}, usage: "validate both families (both are captured anyway)"},
 	{name: "capture-all-dns", kind: boolean, usage: "capture queries to any server"},
@@ -103,8 +103,16 @@ func (v *values) idle() []string {
 			names = append(names, "--"+o.name+" ("+o.idle+")")
 		}
 	}
+	// A mesh sets this for all pods. Queries sent to a port where nobody answers would
+	// leave the pod without names, so only an explicit flag captures them.
+	if on, err := strconv.ParseBool(v.environ[envDNSCapture]); err == nil && on && !v.flag("redirect-dns") {
+		names = append(names, envDNSCapture+" (the sidecar has no DNS server yet; --redirect-dns captures all the same)")
+	}
 	return names
 }
+
+// envDNSCapture is how a mesh asks for DNS capture.
+const envDNSCapture = "ISTIO_META_DNS_CAPTURE"
 
 // parse reads flags over environment over presets.
 func parse(args, environ []string) (*values, error) {

@@ -71,7 +71,7 @@ func TestConfigure(t *testing.T) {
 		},
 		"environment": {
 			nil,
-			[]string{"ENVOY_PORT=1", "INBOUND_CAPTURE_PORT=2", "PROXY_UID=3", "ISTIO_INBOUND_PORTS=*", "ISTIO_SERVICE_CIDR=*", "INVALID_DROP=true", "ISTIO_META_DNS_CAPTURE=true"},
+			[]string{"ENVOY_PORT=1", "INBOUND_CAPTURE_PORT=2", "PROXY_UID=3", "ISTIO_INBOUND_PORTS=*", "ISTIO_SERVICE_CIDR=*", "INVALID_DROP=true", "REDIRECT_DNS=true"},
 			func(c *dnat.Config) {
 				c.Ports.Inbound = 2
 				c.Proxy = dnat.Identity{UIDs: []uint32{3}, GIDs: []uint32{3}}
