@@ -54,7 +54,7 @@ measure: needs-mesh build ## measure CPU per request beside HAProxy, start and m
 
 .PHONY: lint
 lint: $(LINT) ## golangci-lint
-	$(LINT) run ./...
+	$(LINT) run --allow-parallel-runners ./...
 
 .PHONY: fmt
 fmt: $(LINT) ## format all Go files
