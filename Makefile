@@ -21,7 +21,7 @@ help: ## list the targets
 
 .PHONY: demo
 demo: needs-mesh build ## bring up istiod and a small shop, and show what the sidecars do (KEEP=1 leaves it up)
-	@KEEP=$(KEEP) $(GO) run ./internal/demo
+	@KEEP=$(KEEP) OUTRIGGER_BIN_DIR=$(CURDIR)/bin $(GO) run ./internal/demo
 
 .PHONY: test
 test: needs-mesh check mesh ## all tests: check, then those with a real istiod
@@ -32,6 +32,7 @@ check: fmt-check lint unit race ## format, lint, unit tests plain and with the r
 .PHONY: build
 build: ## build the static binaries into bin/
 	@mkdir -p bin
+	@echo 'building the sidecar (the first time this compiles its modules and takes a minute or two)'
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/outrigger ./cmd/outrigger-init
 
 .PHONY: unit
@@ -45,7 +46,7 @@ race: needs-gcc ## unit tests with the race detector
 .PHONY: mesh
 mesh: needs-mesh build ## tests with a real istiod and network namespaces (root)
 	$(GO) run ./internal/testmesh/cmd/meshbuild
-	$(GO) test -count=1 -p 1 -timeout 30m $(MESH)
+	OUTRIGGER_BIN_DIR=$(CURDIR)/bin $(GO) test -count=1 -p 1 -timeout 30m $(MESH)
 
 .PHONY: measure
 measure: needs-mesh build ## measure CPU per request beside HAProxy, start and memory (MEASURE=hop|start|memory)

@@ -306,6 +306,9 @@ func (l *Listener) choose(ctx context.Context, spec *ListenerSpec, c *Conn) erro
 	if chain == nil {
 		l.Stats.NoChain.Add(1)
 		refuse(c, spec.Observers, flow.NoRouteFound, errNoChain)
+		if len(c.sock.prefix) > 0 { // Envoy leaves them unread, and the kernel resets
+			reset(c.sock.Conn)
+		}
 		return errNoChain
 	}
 	c.Flow.Chain = chain.Name

@@ -62,7 +62,8 @@ var edges = map[string][]string{
 	"internal/testmesh/netns":         {},
 	"internal/testmesh/pki":           {},
 	"internal/testmesh/shop":          {},
-	"internal/demo":                   {"*"},
+	"internal/demo":                   {"internal/testmesh", "internal/testmesh/echo", "internal/testmesh/shop"},
+	"internal/measure":                {"internal/testmesh"},
 }
 
 // room is a rule about packages from outside.
