@@ -126,12 +126,14 @@ func returns(t *testing.T, before map[*testmesh.Pod]resting) {
 	t.Helper()
 	for pod, b := range before {
 		var after resting
+		began := time.Now()
 		if !within(10*time.Second, func() bool {
 			after = rest(t, pod)
 			return after.Descriptors <= b.Descriptors+4 && after.Threads <= b.Threads+6
 		}) {
 			t.Errorf("%s: got %+v, before %+v", pod.Name(), after, b)
 		}
+		t.Logf("%s is at rest after %v: %+v, before %+v", pod.Name(), time.Since(began), after, b)
 	}
 }
 

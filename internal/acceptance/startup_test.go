@@ -119,9 +119,9 @@ func TestMeshSidecarWithoutWhatItNeedsSaysSoAndHeals(t *testing.T) {
 			}
 			// It retries with back-off: neither silent nor a flood.
 			before := strings.Count(pod.SidecarLog(), "\n")
-			pause(3 * time.Second)
-			if n := strings.Count(pod.SidecarLog(), "\n") - before; n > 40 {
-				t.Errorf("%d lines of log in three seconds", n)
+			pause(time.Second)
+			if n := strings.Count(pod.SidecarLog(), "\n") - before; n > 20 {
+				t.Errorf("%d lines of log in a second", n)
 			}
 			if pod.SidecarPID() == 0 {
 				t.Fatalf("the sidecar gave up:\n%s", pod.SidecarLog())

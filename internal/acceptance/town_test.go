@@ -140,7 +140,7 @@ func talk(t *testing.T, pod *testmesh.Pod, addr, text string, limit time.Duratio
 	if err != nil {
 		return "", true
 	}
-	defer c.Close()                //nolint:errcheck // was read to its end
+	defer c.Close()
 	_, _ = io.WriteString(c, text) // may be refused meanwhile
 	if err := c.SetReadDeadline(time.Now().Add(limit)); err != nil {
 		t.Fatal(err)
@@ -185,7 +185,7 @@ func script(t *testing.T, pod *testmesh.Pod, port int, f func(c *net.TCPConn)) {
 				return
 			}
 			go func() {
-				defer c.Close() //nolint:errcheck // the test looks at the other side
+				defer c.Close()
 				_ = c.SetDeadline(time.Now().Add(time.Minute))
 				f(c.(*net.TCPConn))
 			}()
