@@ -63,8 +63,12 @@ func (s *Sidecar) received(name, typeURL string) probes.Condition {
 	}}
 }
 
-// bound holds when the configuration has at least one listening socket.
+// bound holds when the configuration has at least one listening socket, and none
+// that refuses all connections because its configuration was not acceptable.
 func (s *Sidecar) bound() (bool, string) {
+	for name, why := range s.compiler.RefusedSockets() {
+		return false, fmt.Sprintf("listener %s refuses connections: %v; docs/xds.md says what is supported", name, why)
+	}
 	for _, l := range s.compiler.Listeners() {
 		if spec := l.Spec(); spec != nil && spec.Bind {
 			return true, ""

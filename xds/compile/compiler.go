@@ -164,6 +164,20 @@ func (c *Compiler) Clusters() []*upstream.Cluster {
 	return c.clusters.live()
 }
 
+// RefusedSockets says of each listener that should have a socket, and whose only
+// configuration was refused, why.
+func (c *Compiler) RefusedSockets() map[string]error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := make(map[string]error)
+	for name, e := range c.listeners {
+		if e.bind && e.refusing != nil {
+			out[name] = e.refusing
+		}
+	}
+	return out
+}
+
 // Listeners lists the listeners of the configuration.
 func (c *Compiler) Listeners() []*proxy.Listener {
 	c.mu.Lock()
