@@ -18,7 +18,8 @@ type Hint struct {
 	// OrigDst is where the downstream wanted to go, for clusters that follow it.
 	OrigDst netip.AddrPort
 	// Tried lists endpoints to avoid. A pick that hits one is repeated until
-	// MaxPicks picks were made; the last stands even if it was tried.
+	// MaxPicks picks were made; then any that was not tried is taken, where there is
+	// one.
 	Tried []*Endpoint
 	// MaxPicks bounds the picks; less than 1 means 1.
 	MaxPicks int
@@ -31,27 +32,45 @@ type Hint struct {
 func (s *Set) Pick(h *Hint) (*Endpoint, error) {
 	h.Panicked = false
 	for picks := max(h.MaxPicks, 1); ; picks-- {
-		e, panicked := s.pick()
+		e, sh := s.pick()
 		if e == nil {
 			return nil, ErrNoEndpoint
 		}
-		if picks == 1 || !slices.Contains(h.Tried, e) {
-			h.Panicked = panicked
+		tried := slices.Contains(h.Tried, e)
+		if tried && picks == 1 && h.MaxPicks > 1 {
+			e = sh.untried(h.Tried, e)
+		}
+		if picks == 1 || !tried {
+			h.Panicked = sh.panicked
 			return e, nil
 		}
 	}
 }
 
-func (s *Set) pick() (e *Endpoint, panicked bool) {
+// untried is an endpoint of the share that was not tried, or else: chance may hit
+// tried endpoints at every pick, and a retry there is lost for certain.
+func (sh *share) untried(tried []*Endpoint, otherwise *Endpoint) *Endpoint {
+	for _, g := range sh.groups {
+		n := len(g.endpoints)
+		for i, at := 0, int(below(rand.Uint32(), uint32(max(n, 1)))); i < n; i++ {
+			if e := g.endpoints[(at+i)%n]; !slices.Contains(tried, e) {
+				return e
+			}
+		}
+	}
+	return otherwise
+}
+
+func (s *Set) pick() (*Endpoint, *share) {
 	sh := s.share()
 	if sh == nil {
-		return nil, false
+		return nil, nil
 	}
 	g := sh.group()
 	if g == nil {
-		return nil, false
+		return nil, nil
 	}
-	return g.pick(&s.policy), sh.panicked
+	return g.pick(&s.policy), sh
 }
 
 // share draws among the priorities by their loads.

@@ -311,6 +311,22 @@ func TestWeightedLeastRequestDividesByActive(t *testing.T) {
 	}
 }
 
+func TestRetryNeverReturnsToADeadEndpointWhileAnotherIsLeft(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []lb.Kind{lb.LeastRequest, lb.RoundRobin, lb.Random} {
+		set := lb.NewSet(nil, many(0, 3, nil), lb.Policy{Kind: kind})
+		all := set.Endpoints()
+		all[1].Acquire() // least request prefers the one that fails fast
+		all[2].Acquire()
+		for range 1000 {
+			e, err := set.Pick(&lb.Hint{Tried: all[:1], MaxPicks: 2})
+			if err != nil || e == all[0] {
+				t.Fatalf("%v: picked the endpoint that was tried (%v)", kind, err)
+			}
+		}
+	}
+}
+
 func TestTriedEndpointsAreAvoided(t *testing.T) {
 	t.Parallel()
 	set := lb.NewSet(nil, many(0, 3, nil), lb.Policy{Kind: lb.RoundRobin})

@@ -79,7 +79,7 @@ func (b *berth) bind() *way {
 		cluster: b.cluster, endpoint: b.endpoint, retired: b.gone,
 		socket: spec.socketFor(described), source: spec.sourceFor(b.endpoint.Addr().Addr()), keepAlive: spec.KeepAlive,
 	}
-	if old != nil && old.way.same(w) {
+	if old != nil && old.way.same(w) && !spec.Limits.below(&old.spec.Limits) {
 		w = old.way
 	}
 	b.bound.Store(&bound{spec: spec, endpoint: described, way: w})

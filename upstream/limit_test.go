@@ -42,6 +42,34 @@ func TestConnectionLimitQueues(t *testing.T) {
 	})
 }
 
+func TestLoweredConnectionLimitHoldsForPooledConnections(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := &pipes{answer: time.Second}
+		spec := upstream.Spec{Limits: upstream.Limits{Connections: 8}}
+		c, e := p.cluster(t, &spec)
+		run := func(n int) time.Duration {
+			begin := time.Now()
+			var wg sync.WaitGroup
+			for range n {
+				wg.Go(func() { exchange(t, c, e) })
+			}
+			wg.Wait()
+			return time.Since(begin)
+		}
+		if got := run(4); got != time.Second {
+			t.Fatalf("four requests over up to eight connections took %v", got)
+		}
+		lowered := *c.Spec()
+		lowered.Limits.Connections = 1
+		c.Publish(&lowered, c.Endpoints())
+		if got := run(4); got != 4*time.Second {
+			t.Errorf("four requests over one connection took %v, want 4s", got)
+		}
+		atRest(t, c)
+	})
+}
+
 func TestWaiterOpensWhenAConnectionEnds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -75,6 +75,12 @@ type Limits struct {
 	Retries     uint32
 }
 
+// below reports whether fewer connections are allowed than by old: those that are
+// open already would exceed the limit for as long as they are in use.
+func (l *Limits) below(old *Limits) bool {
+	return l.Connections != 0 && (old.Connections == 0 || l.Connections < old.Connections)
+}
+
 // HTTPOptions are the cluster's options for HTTP connections.
 type HTTPOptions struct {
 	Protocol Protocol
