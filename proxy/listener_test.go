@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"sync/atomic"
@@ -377,14 +378,33 @@ func poll(t testing.TB, what string, ok func() bool) {
 	t.Fatal("waited in vain: " + what)
 }
 
+// portOfBothFamilies finds a port below the range that the system gives to outgoing
+// connections, which nobody uses in either family.
+func portOfBothFamilies(t *testing.T) uint16 {
+	t.Helper()
+	for range 100 {
+		port := uint16(20000 + rand.IntN(10000))
+		four, err := net.Listen("tcp4", netip.AddrPortFrom(netip.IPv4Unspecified(), port).String())
+		if err != nil {
+			continue
+		}
+		six, err := net.Listen("tcp6", netip.AddrPortFrom(netip.IPv6Unspecified(), port).String())
+		_ = four.Close()
+		if err == nil {
+			_ = six.Close()
+			return port
+		}
+		if errors.Is(err, syscall.EAFNOSUPPORT) || errors.Is(err, syscall.EADDRNOTAVAIL) {
+			t.Skip("no IPv6 here: ", err)
+		}
+	}
+	t.Fatal("no port is free in both families")
+	return 0
+}
+
 func TestDualStackOpensBothFamilies(t *testing.T) {
 	t.Parallel()
-	probe, err := net.Listen("tcp6", "[::1]:0")
-	if err != nil {
-		t.Skip("no IPv6 here: ", err)
-	}
-	port := netip.MustParseAddrPort(probe.Addr().String()).Port()
-	_ = probe.Close()
+	port := portOfBothFamilies(t)
 	ls := proxy.NewListeners(proxy.Options{DualStack: true})
 	t.Cleanup(ls.Close)
 	l := proxy.NewListener("virtualOutbound", nil)

@@ -214,14 +214,19 @@ func parent(out []byte) []byte {
 	return out[:i+1]
 }
 
-// appendSegment copies up to the next slash.
+// appendSegment copies up to the next slash. A percent sign that begins no escape
+// stays, unless what follows it turns into the rest of one: it is escaped then, so
+// that nobody behind finds an escape that nobody here has seen.
 func appendSegment(out []byte, p string, i int) ([]byte, int, bool) {
+	bare := -1 // in out: the last percent sign that began no escape
 	for ; i < len(p) && p[i] != '/' && p[i] != '\\'; i++ {
+		out = escapeBare(out, bare)
 		c := p[i]
 		if c == '%' {
 			v, ok := unhex(p[i+1:])
 			switch {
 			case !ok:
+				bare = len(out)
 				out = append(out, '%')
 			case v == 0:
 				return out, i, false
@@ -244,7 +249,18 @@ func appendSegment(out []byte, p string, i int) ([]byte, int, bool) {
 			out = append(out, c)
 		}
 	}
-	return out, i, true
+	return escapeBare(out, bare), i, true
+}
+
+// escapeBare escapes a bare percent sign that out has just become an escape with.
+func escapeBare(out []byte, bare int) []byte {
+	if bare < 0 || len(out) != bare+3 {
+		return out
+	}
+	if _, escape := unhex(string(out[bare+1:])); !escape {
+		return out
+	}
+	return append(out[:bare+1], '2', '5', out[bare+1], out[bare+2])
 }
 
 // unhex reads two hexadecimal digits.

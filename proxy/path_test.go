@@ -33,6 +33,10 @@ func TestPathIsNormalisedAsEnvoyDoes(t *testing.T) {
 		{"unreserved escapes", normal, "/%61%2D%7e%5F", "/a-~_", pathOK},
 		{"other escapes stay with their case", normal, "/%2f%2F%5c%3a%41", "/%2f%2F%5c%3aA", pathOK},
 		{"broken escape", normal, "/a%zz%4", "/a%zz%4", pathOK},
+		{"escapes nested in a broken one", normal, "/public/%2%65%2%65/admin", "/public/%252e%252e/admin", pathOK},
+		{"escapes nested behind a bare sign", normal, "/public/%%32e%%32e/admin", "/public/%252e%252e/admin", pathOK},
+		{"a nested slash", normal, "/a/%2%66x", "/a/%252fx", pathOK},
+		{"a nested slash, forwarded", forward, "/a/%%32f", "/a/%252f", pathOK},
 		{"what must be escaped", normal, `/a"<>^{|}` + "`", "/a%22%3C%3E%5E%7B%7C%7D%60", pathOK},
 		{"NUL", normal, "/a%00", "", pathRefused},
 		{"slashes stay", normal, "/a//b///c", "/a//b///c", pathOK},
@@ -55,7 +59,7 @@ func TestPathIsNormalisedAsEnvoyDoes(t *testing.T) {
 }
 
 func FuzzNormalizedPathIsStableAndFreeOfDots(f *testing.F) {
-	for _, s := range []string{"/", "/a/../b", "/%2e%2e/%2e", `\\..\`, "//..//%2F", "/a%00", "/%", "/a#b?c", "/..;/x"} {
+	for _, s := range []string{"/", "/a/../b", "/%2e%2e/%2e", `\\..\`, "//..//%2F", "/a%00", "/%", "/a#b?c", "/..;/x", "/%2%65%%32e%", "/%%%32%65"} {
 		f.Add(s, uint8(3))
 	}
 	f.Fuzz(func(t *testing.T, path string, how uint8) {

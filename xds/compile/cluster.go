@@ -50,6 +50,9 @@ func (c *Compiler) clusterSpec(s scope, m *clusterv3.Cluster, known sockets) *up
 			TLS: known.handshaker(c, ts.in("transport_socket"), tm.GetTransportSocket()),
 		})
 	}
+	if m.GetLbSubsetConfig() != nil {
+		s.in("lb_subset_config").fail("is not supported")
+	}
 	if m.GetTransportSocketMatcher() != nil {
 		s.in("transport_socket_matcher").fail("is not supported")
 	}

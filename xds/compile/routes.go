@@ -33,6 +33,9 @@ type routeLevel struct {
 }
 
 func newRouteLevel(s scope, clusters clusterSource, rc *routev3.RouteConfiguration) *routeLevel {
+	if len(rc.GetInternalOnlyHeaders()) > 0 {
+		s.in("internal_only_headers").fail("is not supported")
+	}
 	return &routeLevel{
 		clusters:     clusters,
 		request:      headerEdits(s, rc.GetRequestHeadersToAdd(), rc.GetRequestHeadersToRemove()),
@@ -60,6 +63,9 @@ func inlineRoutes(s scope, clusters clusterSource, rc *routev3.RouteConfiguratio
 func virtualHost(s scope, level *routeLevel, vh *routev3.VirtualHost) *route.VirtualHost[*proxy.Rule] {
 	if vh.GetRequireTls() != routev3.VirtualHost_NONE {
 		s.in("require_tls").fail("is not supported")
+	}
+	if len(vh.GetRateLimits()) > 0 {
+		s.in("rate_limits").fail("is not supported")
 	}
 	request := headerEdits(s, vh.GetRequestHeadersToAdd(), vh.GetRequestHeadersToRemove())
 	response := headerEdits(s, vh.GetResponseHeadersToAdd(), vh.GetResponseHeadersToRemove())
@@ -145,6 +151,12 @@ func routeAction(s scope, level *routeLevel, rule *proxy.Rule, m *routev3.RouteM
 	}
 	rule.Retry = retryPolicy(s.in("retry_policy"), a.GetRetryPolicy())
 	rule.Rewrite = rewrite(s, m, a)
+	if len(a.GetRateLimits()) > 0 { //nolint:staticcheck // deprecated, and a guard all the same
+		s.in("rate_limits").fail("is not supported")
+	}
+	if a.GetMetadataMatch() != nil {
+		s.in("metadata_match").fail("is not supported")
+	}
 	if len(a.GetRequestMirrorPolicies()) > 0 {
 		level.clusters.ignored("request_mirror_policies of routes")
 	}

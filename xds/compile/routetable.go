@@ -17,8 +17,7 @@ import (
 	"github.com/outrigger-mesh/outrigger/xds"
 )
 
-// maxHosts bounds the spellings of hosts that a table remembers; the names come
-// from downstream.
+// maxHosts bounds the hosts that a table remembers.
 const maxHosts = 4096
 
 // routesWait is how long a request waits for a route configuration that has never
@@ -42,9 +41,9 @@ type routeTable struct {
 
 // routeState is what a table knows of one version of its route configuration.
 type routeState struct {
-	// byAuthority and byDigest are replaced by larger copies when one is added.
-	byAuthority atomic.Pointer[map[string]*ruleHost]
-	byID        atomic.Pointer[map[uint64]builtHost]
+	// byHost and byDigest are replaced by larger copies when one is added.
+	byHost atomic.Pointer[map[string]*ruleHost]
+	byID   atomic.Pointer[map[uint64]builtHost]
 
 	// guarded by the compiler's lock
 	level   *routeLevel
@@ -62,7 +61,7 @@ func (b builtHost) names(host string) bool { return slices.Contains(b.domains, h
 
 func newRouteState(level *routeLevel, earlier map[uint64]builtHost) *routeState {
 	st := &routeState{level: level, earlier: earlier}
-	st.byAuthority.Store(&map[string]*ruleHost{})
+	st.byHost.Store(&map[string]*ruleHost{})
 	st.byID.Store(&map[uint64]builtHost{})
 	return st
 }
@@ -80,20 +79,21 @@ func (c *Compiler) routes(name string) *routeTable {
 
 // Match finds the rule of a request.
 func (t *routeTable) Match(r *httpmsg.Request, random uint64) (*proxy.Rule, bool) {
-	v := (*t.now.Load().byAuthority.Load())[r.Authority]
+	host := route.HostOnly(r.Authority)
+	v := (*t.now.Load().byHost.Load())[host]
 	if v == nil {
-		if v = t.find(r.Authority); v == nil {
+		if v = t.find(host); v == nil {
 			return nil, false
 		}
 	}
 	return v.Match(r, random)
 }
 
-// find looks an authority up that is not remembered, and has its virtual host
-// built where nobody asked for it before.
-func (t *routeTable) find(authority string) *ruleHost {
-	if ref, ok := t.c.store.Lookup(t.name, route.HostOnly(authority)); ok {
-		if e, built := (*t.now.Load().byID.Load())[ref.ID]; built && !e.names(route.HostOnly(authority)) {
+// find looks a host up that is not remembered, and has its virtual host built
+// where nobody asked for it before.
+func (t *routeTable) find(host string) *ruleHost {
+	if ref, ok := t.c.store.Lookup(t.name, host); ok {
+		if e, built := (*t.now.Load().byID.Load())[ref.ID]; built && !e.names(host) {
 			return e.host
 		}
 	}
@@ -102,16 +102,15 @@ func (t *routeTable) find(authority string) *ruleHost {
 	var found *ruleHost
 	_ = t.c.await(ctx, func() error {
 		var err error
-		found, err = t.build(authority)
+		found, err = t.build(host)
 		return err
 	})
 	return found
 }
 
 // build is find under the compiler's lock.
-func (t *routeTable) build(authority string) (*ruleHost, error) {
+func (t *routeTable) build(host string) (*ruleHost, error) {
 	st := t.now.Load()
-	host := route.HostOnly(authority)
 	ref, ok := t.c.store.Lookup(t.name, host)
 	if !ok {
 		if _, known := t.c.store.RouteTop(t.name); !known && !t.refused {
@@ -128,7 +127,7 @@ func (t *routeTable) build(authority string) (*ruleHost, error) {
 		st.byID.Store(withEntry(*st.byID.Load(), ref.ID, e))
 	}
 	if e.names(host) { // what a wildcard takes in has no end
-		st.byAuthority.Store(withEntry(*st.byAuthority.Load(), strings.Clone(authority), e.host))
+		st.byHost.Store(withEntry(*st.byHost.Load(), strings.Clone(host), e.host))
 	}
 	return e.host, nil
 }
