@@ -89,9 +89,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	var errs []error
 	for _, name := range all {
 		if what == "all" || what == name {
+			before := busy()
 			if err := steps[name](ctx); err != nil {
 				errs = append(errs, fmt.Errorf("%s: %w", name, err))
 			}
+			fmt.Fprintf(b.out, "  load of the machine over a minute: %s before, %s after\n", before, busy())
 		}
 	}
 	return errors.Join(errs...)
@@ -123,12 +125,19 @@ func machine() string {
 	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
 		cpu = field(string(text), "model name")
 	}
-	kernel, load := "?", "?"
+	kernel := "?"
 	if text, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
 		kernel = strings.TrimSpace(string(text))
 	}
-	if text, err := os.ReadFile("/proc/loadavg"); err == nil {
-		load, _, _ = strings.Cut(string(text), " ")
+	return fmt.Sprintf("machine: %d x %s, Linux %s, %s, %s", runtime.NumCPU(), cpu, kernel, runtime.Version(), time.Now().UTC().Format("2006-01-02"))
+}
+
+// busy tells how busy the machine was lately, which says how far to trust a table.
+func busy() string {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "unknown"
 	}
-	return fmt.Sprintf("machine: %d x %s, Linux %s, %s, load %s, %s", runtime.NumCPU(), cpu, kernel, runtime.Version(), load, time.Now().UTC().Format("2006-01-02"))
+	load, _, _ := strings.Cut(string(text), " ")
+	return load
 }
