@@ -67,12 +67,17 @@ func (resolver) FindExtensionByNumber(name protoreflect.FullName, n protoreflect
 	return protoregistry.GlobalTypes.FindExtensionByNumber(name, n)
 }
 
-// any encodes a resource. It never fails: what cannot be decoded is shown as bytes.
+// any encodes a resource. It never fails: of a type that is not known the bytes are
+// shown; of one that is known and cannot be searched for secrets, nothing.
 func (e *encoder) any(typeURL string, raw []byte) []byte {
-	if text, err := e.known(typeURL, raw); err == nil {
+	text, err := e.known(typeURL, raw)
+	if err == nil {
 		return text
 	}
-	text, err := json.Marshal(struct {
+	if !errors.Is(err, protoregistry.NotFound) {
+		raw = nil
+	}
+	text, err = json.Marshal(struct {
 		Type  string `json:"@type"`
 		Value []byte `json:"value"`
 	}{typeURL, raw})

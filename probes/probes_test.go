@@ -253,3 +253,42 @@ func TestOversizedHeadIsRefused(t *testing.T) {
 		t.Errorf("got %d, want 431", res.StatusCode)
 	}
 }
+
+func TestOldestConnectionMakesRoomForANewOne(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := probes.Evict(l, 2)
+	defer func() { _ = e.Close() }()
+	accepted := make(chan net.Conn, 3)
+	go func() {
+		for {
+			c, err := e.Accept()
+			if err != nil {
+				close(accepted)
+				return
+			}
+			accepted <- c
+		}
+	}()
+	var dialled []net.Conn
+	for range 3 {
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = c.Close() }()
+		dialled = append(dialled, c)
+		<-accepted
+	}
+	_ = dialled[0].SetReadDeadline(time.Now().Add(5 * time.Second))
+	if _, err := dialled[0].Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("the oldest connection: got %v, want its end", err)
+	}
+	_ = dialled[2].SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+	if _, err := dialled[2].Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the newest connection: got %v, want it open", err)
+	}
+}

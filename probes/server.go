@@ -11,8 +11,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-
-	"golang.org/x/net/netutil"
 )
 
 // The waits of a local port. Requests are small; only a dump to a slow reader takes
@@ -66,7 +64,7 @@ func Listen(ctx context.Context, c ServerConfig) (*Server, error) {
 		l, err := listen(ctx, a)
 		switch {
 		case err == nil:
-			s.listeners = append(s.listeners, netutil.LimitListener(l, maxConn))
+			s.listeners = append(s.listeners, evict(l, maxConn))
 		case familyAbsent(err):
 			absent = err
 			c.Logger.Info("address family is not available", slog.String("port", c.Name), slog.String("address", a.String()))

@@ -60,6 +60,7 @@ type Compiler struct {
 	clusters  clusterBook
 	listeners map[string]*listenerEntry
 	pushes    uint64 // of listeners
+	births    uint64 // of listeners
 	tables    map[string]*routeTable
 	arrived   chan struct{} // closed and replaced when resources arrive
 }

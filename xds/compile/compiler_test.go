@@ -235,3 +235,21 @@ func TestRouteConfigurationIsRefusedWithItsField(t *testing.T) {
 		t.Error("a refused route configuration has to answer at once, with nothing")
 	}
 }
+
+func TestOlderOfTwoListenersKeepsTheAddress(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.must(r.send(xds.TypeListener, nil, listener("z", 7000, false, tcpChain(t, "one", "a", 1))))
+	batch := listener("a", 7000, false, tcpChain(t, "two", "a", 2))
+	if err := r.apply(xds.TypeListener, batch); err == nil || !strings.Contains(err.Error(), `listener "a": address 0.0.0.0:7000 is that of listener "z"`) {
+		t.Errorf("got %v, want an error that names both", err)
+	}
+	dst := netip.MustParseAddrPort("10.0.0.1:7000")
+	if got := r.listeners.For(dst).Name(); got != "z" {
+		t.Errorf("got listener %s, want the older one", got)
+	}
+	r.must(r.send(xds.TypeListener, []string{"z"}))
+	if got := r.listeners.For(dst).Name(); got != "a" {
+		t.Errorf("got listener %s, want the one that is left", got)
+	}
+}

@@ -1,11 +1,13 @@
 package compile
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
+	"slices"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
@@ -23,6 +25,8 @@ type listenerEntry struct {
 	addresses   []netip.AddrPort
 	bind        bool
 	transparent bool
+	// age orders the entries: the older of two listeners keeps an address.
+	age uint64
 	// refusing is why connections are refused: the only configuration that ever
 	// came was not acceptable.
 	refusing error
@@ -72,8 +76,7 @@ func (c *Compiler) refuseListener(name string, body []byte, why error) {
 		return
 	}
 	if e == nil {
-		e = &listenerEntry{live: proxy.NewListener(name, c.fillListener)}
-		c.listeners[name] = e
+		e = c.newListener(name)
 	}
 	e.addresses, e.bind, e.refusing, e.refusedIn = addrs, truth(m.GetBindToPort(), true), why, c.pushes
 	if err := c.updateSockets(); err != nil {
@@ -124,8 +127,7 @@ func (c *Compiler) listenerChanged(name string) error {
 	}
 	e := c.listeners[name]
 	if e == nil {
-		e = &listenerEntry{live: proxy.NewListener(name, c.fillListener)}
-		c.listeners[name] = e
+		e = c.newListener(name)
 	}
 	e.refusing, e.failure = nil, nil
 	e.addresses, e.bind, e.transparent = addrs, truth(m.GetBindToPort(), true), truth(m.GetTransparent(), false)
@@ -175,15 +177,31 @@ func (c *Compiler) fillListener(ctx context.Context, l *proxy.Listener) error {
 	})
 }
 
-// updateSockets tells the data path which addresses there are.
+func (c *Compiler) newListener(name string) *listenerEntry {
+	c.births++
+	e := &listenerEntry{live: proxy.NewListener(name, c.fillListener), age: c.births}
+	c.listeners[name] = e
+	return e
+}
+
+// updateSockets tells the data path which addresses there are. Where two listeners
+// want one address, the one that came first keeps it; the error names the other.
 func (c *Compiler) updateSockets() error {
+	byAge := slices.SortedFunc(maps.Values(c.listeners), func(a, b *listenerEntry) int { return cmp.Compare(a.age, b.age) })
+	owners := make(map[netip.AddrPort]*listenerEntry)
 	var entries []proxy.Entry
-	for _, e := range c.listeners {
+	var errs []error
+	for _, e := range byAge {
 		for _, a := range e.addresses {
+			if first := owners[a]; first != nil && first != e {
+				errs = append(errs, fmt.Errorf("listener %q: address %s is that of listener %q", e.live.Name(), a, first.live.Name()))
+				continue
+			}
+			owners[a] = e
 			entries = append(entries, proxy.Entry{Address: a, Bind: e.bind, Transparent: e.transparent, Listener: e.live})
 		}
 	}
-	return c.sockets.Update(entries)
+	return errors.Join(append(errs, c.sockets.Update(entries))...)
 }
 
 // chainDigest identifies a chain by its content: equal chains that arrive as

@@ -75,6 +75,23 @@ func nameOf(m proto.Message) string {
 	}
 }
 
+// apply pushes one resource and returns what the compiler says of the whole push.
+func (r *rig) apply(typeURL string, m proto.Message) error {
+	r.t.Helper()
+	batch, err := r.store.Begin(typeURL)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	body, err := proto.Marshal(m)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.must(batch.Add([]byte(nameOf(m)), body))
+	change, err := batch.Commit("1")
+	r.must(err)
+	return r.compiler.Apply(change)
+}
+
 // must fails the test where a push is refused.
 func (r *rig) must(err error) {
 	r.t.Helper()

@@ -151,7 +151,7 @@ func routeAction(s scope, level *routeLevel, rule *proxy.Rule, m *routev3.RouteM
 	}
 	rule.Retry = retryPolicy(s.in("retry_policy"), a.GetRetryPolicy())
 	rule.Rewrite = rewrite(s, m, a)
-	if len(a.GetRateLimits()) > 0 { //nolint:staticcheck // deprecated, and a guard all the same
+	if len(a.GetRateLimits()) > 0 {
 		s.in("rate_limits").fail("is not supported")
 	}
 	if a.GetMetadataMatch() != nil {
