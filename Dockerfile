@@ -5,7 +5,7 @@ COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
 ARG VERSION=unknown
-RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /out/usr/local/bin/ ./cmd/outrigger ./cmd/outrigger-init \
+RUN CGO_ENABLED=0 go build -trimpath -tags grpcnotrace -ldflags "-s -w -X main.version=${VERSION}" -o /out/usr/local/bin/ ./cmd/outrigger ./cmd/outrigger-init \
  && ln -s outrigger /out/usr/local/bin/pilot-agent \
  && mkdir -p /out/etc/istio/proxy /out/var/lib/istio/data /out/etc/ssl/certs \
  && echo 'root:x:0:0:root:/:/sbin/nologin' > /out/etc/passwd \

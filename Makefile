@@ -6,6 +6,9 @@ SHELL := /bin/bash
 GO      ?= go
 CACHE   ?= $(HOME)/.cache/outrigger
 VERSION ?= $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+# Without the tag gRPC brings in templates, and the linker keeps every method of
+# every message: 10 MB more binary, 6 MB more memory.
+TAGS    := grpcnotrace
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
 LINT_VERSION := v2.15.0
@@ -33,7 +36,7 @@ check: fmt-check lint unit race ## format, lint, unit tests plain and with the r
 build: ## build the static binaries into bin/
 	@mkdir -p bin
 	@echo 'building the sidecar (the first time this compiles its modules and takes a minute or two)'
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/outrigger ./cmd/outrigger-init
+	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/ ./cmd/outrigger ./cmd/outrigger-init
 
 .PHONY: unit
 unit: ## unit tests without the race detector (allocation and timing tests run here)

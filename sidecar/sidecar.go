@@ -27,10 +27,6 @@ import (
 	"github.com/outrigger-mesh/outrigger/xds/wire"
 )
 
-// gcPercent makes the collector run earlier than Go's default: a sidecar's heap is
-// small, and what istiod sent lives outside of it.
-const gcPercent = 50
-
 // Options are what a sidecar needs beside its configuration.
 type Options struct {
 	Version string
@@ -68,7 +64,7 @@ func Run(ctx context.Context, cfg *config.Config, o Options) error {
 	if cfg.Concurrency > 0 {
 		runtime.GOMAXPROCS(cfg.Concurrency)
 	}
-	debug.SetGCPercent(gcPercent)
+	debug.SetGCPercent(gcPercentStarting)
 	s := &Sidecar{cfg: cfg, opts: o, started: time.Now(), level: new(slog.LevelVar), stats: new(metrics.Registry)}
 	s.log = logger(o.Log, cfg.Log, s.level)
 	for _, w := range cfg.Warnings {
@@ -206,6 +202,7 @@ func (s *Sidecar) run(ctx context.Context) error {
 	start("certificates", s.source.Run)
 	start("accesslog", s.outputs.Run)
 	start("xds", s.client.Run)
+	start("memory", s.settle)
 	s.log.Info("sidecar started", "version", s.opts.Version, "node", s.cfg.Node.ID(), "discovery", s.cfg.Discovery.Address)
 	<-ctx.Done()
 	s.drain()
