@@ -186,7 +186,7 @@ func TestTrustBundle(t *testing.T) {
 
 func TestKeyPairShowsNoKey(t *testing.T) {
 	m := mtlstest.NewCA(t, "x").Intermediate().IssueWith(func(c *x509.Certificate) { c.DNSNames = []string{"a"} })
-	if strings.Contains(string(m.PEM), "KEY") || len(m.Certificates()) != 2 {
+	if strings.Contains(string(m.PEM), "KEY-----") || len(m.Certificates()) != 2 {
 		t.Errorf("PEM = %s", m.PEM)
 	}
 	key, err := m.KeyPEM()
