@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/flow"
+	"github.com/outrigger-mesh/outrigger/proxy/http1"
 )
 
 // made is a connection that was just made. It is still registered as the attempt
@@ -52,7 +53,7 @@ func (m *made) make(ctx context.Context, dial DialFunc, w *way, alpn []string) e
 	if w.socket.TLS == nil {
 		return nil
 	}
-	tc, facts, err := w.socket.TLS.HandshakeALPN(ctx, m.raw, alpn)
+	tc, facts, err := w.socket.TLS.HandshakeALPN(ctx, http1.Beneath(m.raw), alpn)
 	if err != nil {
 		_ = m.raw.Close() // the handshake's error says it all
 		return handshakeFailed(err)

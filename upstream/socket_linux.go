@@ -3,7 +3,6 @@ package upstream
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"syscall"
 
@@ -89,39 +88,4 @@ func bindWithoutPort(_ context.Context, _, _ string, rc syscall.RawConn) error {
 		return ctl
 	}
 	return os.NewSyscallError("setsockopt", err)
-}
-
-// hangup asks the kernel whether the peer has ended a connection. Under TLS that
-// takes more than a look at what can be read, where a session ticket may lie in front
-// of the end.
-type hangup struct {
-	rc   syscall.RawConn
-	look func(fd uintptr)
-	fds  [1]unix.PollFd
-	gone bool
-}
-
-func newHangup(conn net.Conn) *hangup {
-	sc, ok := conn.(syscall.Conn)
-	if !ok {
-		return nil
-	}
-	rc, err := sc.SyscallConn()
-	if err != nil {
-		return nil
-	}
-	h := &hangup{rc: rc}
-	h.look = h.poll // made once, since it is called for every request
-	return h
-}
-
-// check reports whether the peer has ended; nil reports false.
-func (h *hangup) check() bool {
-	return h != nil && (h.rc.Control(h.look) != nil || h.gone)
-}
-
-func (h *hangup) poll(fd uintptr) {
-	h.fds[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLRDHUP} //nolint:gosec // descriptors are small
-	n, err := unix.Poll(h.fds[:], 0)
-	h.gone = err == nil && n > 0
 }

@@ -5,7 +5,6 @@ package upstream
 import (
 	"context"
 	"errors"
-	"net"
 	"syscall"
 )
 
@@ -22,10 +21,3 @@ func (*poller) wait() ([]uint64, error) { return nil, errors.ErrUnsupported }
 func (*poller) close() error { return nil }
 
 func bindWithoutPort(context.Context, string, string, syscall.RawConn) error { return nil }
-
-// hangup exists on Linux only.
-type hangup struct{}
-
-func newHangup(net.Conn) *hangup { return nil }
-
-func (*hangup) check() bool { return false }

@@ -30,7 +30,6 @@ type conn struct {
 	local netip.AddrPort
 	born  time.Time
 	watch watch
-	ended *hangup // of connections with TLS
 
 	// owned by the one who has taken it
 	stream    Stream
@@ -131,9 +130,6 @@ func (c *Cluster) openConn(ctx context.Context, p *pool, spec *Spec) (*conn, err
 	cn.raw, cn.tls, cn.local = m.raw, m.facts, localOf(m.raw)
 	cn.born = time.Now()
 	cn.codec = http1.NewClientConn(m.conn, http1.ClientOptions{})
-	if m.facts.Established {
-		cn.ended = newHangup(m.raw)
-	}
 	cn.watch = c.o.Reaper.add(cn)
 	if !c.live.swap(m.attempt, cn) {
 		c.o.Reaper.remove(cn.watch)
@@ -225,9 +221,10 @@ func (cn *conn) expired(spec *Spec) bool {
 
 func (cn *conn) idleFor(now time.Time) time.Duration { return now.Sub(cn.idleSince) }
 
-// usable asks the system whether the upstream is still there.
+// usable asks the system whether the upstream is still there and has said nothing
+// since its last response.
 func (cn *conn) usable() bool {
-	if cn.peerClosed.Load() || !cn.codec.Alive() || cn.ended.check() {
+	if cn.peerClosed.Load() || !cn.codec.Alive() {
 		cn.cluster().stats.CxDead.Add(1)
 		return false
 	}

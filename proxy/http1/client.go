@@ -65,7 +65,8 @@ type ClientConn struct {
 
 var _ httpmsg.RoundTripper = (*ClientConn)(nil)
 
-// NewClientConn prepares a connection that was dialled.
+// NewClientConn prepares a connection that was dialled: a socket, or a TLS session
+// that runs on what Beneath returned.
 func NewClientConn(conn net.Conn, o ClientOptions) *ClientConn {
 	l := limits{o.MaxHeadBytes, o.MaxHeaders}
 	if l.bytes <= 0 {
@@ -275,7 +276,7 @@ func (c *ClientConn) Release() {
 }
 
 // Alive looks, without waiting, whether the endpoint has closed an idle connection
-// or sent what nobody asked for.
+// or sent what nobody asked for, which would be taken for the next response.
 func (c *ClientConn) Alive() bool {
 	return c.rd.err == nil && c.rd.avail() == 0 && c.alive.check()
 }
