@@ -54,25 +54,34 @@ func (p *pool) take(spec *Spec) *conn {
 	}
 }
 
-// give takes a connection back: for the next who waits, or to lie idle.
+// give takes a connection back: for the next who waits, or to lie idle. Like one
+// that is taken from the idle, it is looked at before it changes hands; if it is
+// closed then, a waiter may open one in its stead.
 func (p *pool) give(cn *conn) {
 	now := time.Now()
-	p.mu.Lock()
-	switch {
-	case p.retired || cn.peerClosed.Load():
-		p.mu.Unlock()
-		cn.close()
-	case len(p.waiters) > 0:
-		w := p.popWaiter()
-		p.mu.Unlock()
-		w.granted <- grant{conn: cn}
-	default:
-		cn.idleSince = now
-		p.idle = append(p.idle, cn)
-		if !p.armed {
-			p.arm(now)
+	for looked, usable := false, true; ; {
+		p.mu.Lock()
+		switch {
+		case !usable || p.retired || cn.peerClosed.Load():
+			p.mu.Unlock()
+			cn.close()
+			return
+		case len(p.waiters) == 0:
+			cn.idleSince = now
+			p.idle = append(p.idle, cn)
+			if !p.armed {
+				p.arm(now)
+			}
+			p.mu.Unlock()
+			return
+		case looked:
+			w := p.popWaiter()
+			p.mu.Unlock()
+			w.granted <- grant{conn: cn}
+			return
 		}
 		p.mu.Unlock()
+		looked, usable = true, cn.usable()
 	}
 }
 
