@@ -408,6 +408,42 @@ func TestSlowHeadIsCutOff(t *testing.T) {
 	})
 }
 
+func TestHeadThatStallsIsCutOffWithoutATimeoutOfItsOwn(t *testing.T) {
+	tests := map[string]struct {
+		limits http1.Limits
+		begin  string
+		want   time.Duration
+	}{
+		"by our own bound":         {http1.Limits{}, "GET / HTTP/1.1\r\nHost: h\r\n", time.Minute},
+		"after one byte":           {http1.Limits{}, "G", time.Minute},
+		"after an empty line":      {http1.Limits{}, "\r\n", time.Minute},
+		"by the stream's bound":    {http1.Limits{StreamIdleTimeout: 5 * time.Minute}, "G", 5 * time.Minute},
+		"its own comes first":      {http1.Limits{HeadTimeout: time.Second, StreamIdleTimeout: time.Hour}, "G", time.Second},
+		"no matter how idle it is": {http1.Limits{IdleTimeout: 100 * time.Hour}, "G", time.Minute},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c, _, done := inMemory(http1.ServerOptions{Limits: tt.limits}, answerOK)
+				time.Sleep(10 * time.Minute) // idle time does not count
+				start := time.Now()
+				send(t, c, tt.begin)
+				got, _ := io.ReadAll(c)
+				if !strings.HasPrefix(string(got), "HTTP/1.1 408 Request Timeout\r\n") {
+					t.Errorf("got %q", got)
+				}
+				var pe *http1.ProtocolError
+				if err := <-done; !errors.As(err, &pe) || pe.Details != "request_header_timeout" || pe.Violation {
+					t.Errorf("Serve returned %v", err)
+				}
+				if d := time.Since(start); d != tt.want {
+					t.Errorf("after %v, want %v", d, tt.want)
+				}
+			})
+		})
+	}
+}
+
 func TestIdleConnectionEndsInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, _, done := inMemory(http1.ServerOptions{Limits: http1.Limits{IdleTimeout: time.Minute}}, answerOK)

@@ -10,5 +10,10 @@
 // The parser is as strict as Envoy's and in two places stricter: a bare LF never
 // ends a line, and a request target holds visible ASCII only. Both earn 400.
 //
+// A head that has begun is always bounded in time, also where configuration bounds
+// neither heads nor idle streams: Istio turns both off, and Envoy would then let a
+// head trickle in for as long as a connection may be idle. We wait a minute and
+// answer 408, as for a configured bound.
+//
 // The package must not know routes, clusters, policies or xDS.
 package http1

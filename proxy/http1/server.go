@@ -21,6 +21,9 @@ const (
 	DefaultIdleTimeout  = time.Hour
 )
 
+// defaultHeadTimeout is our own, not Envoy's: see the package's comment.
+const defaultHeadTimeout = time.Minute
+
 // maxEmptyLines is how many empty lines may stand before a request line.
 const maxEmptyLines = 16
 
@@ -36,8 +39,8 @@ type Limits struct {
 	// MaxHeadBytes counts the request target, names and values, as Envoy does.
 	MaxHeadBytes int
 	MaxHeaders   int
-	// HeadTimeout is the time from the first byte of a head to its last; 0 leaves
-	// it to IdleTimeout.
+	// HeadTimeout is the time from the first byte of a head to its last. 0 is
+	// StreamIdleTimeout where there is one, else a minute.
 	HeadTimeout time.Duration
 	// IdleTimeout is the time between two requests.
 	IdleTimeout time.Duration
@@ -79,6 +82,12 @@ func (l *Limits) defaults() {
 	}
 	if l.IdleTimeout <= 0 {
 		l.IdleTimeout = DefaultIdleTimeout
+	}
+	if l.HeadTimeout <= 0 {
+		l.HeadTimeout = l.StreamIdleTimeout
+	}
+	if l.HeadTimeout <= 0 {
+		l.HeadTimeout = defaultHeadTimeout
 	}
 }
 
@@ -262,9 +271,9 @@ func (c *ServerConn) parseHead(b []byte) (int, error) {
 
 // incomplete starts the clock of a head that did not come at once.
 func (c *ServerConn) incomplete() error {
-	if d := c.o.HeadTimeout; d > 0 && !c.late {
+	if !c.late {
 		c.late = true
-		c.rd.limit = time.Now().Add(d)
+		c.rd.limit = time.Now().Add(c.o.HeadTimeout)
 	}
 	return errIncomplete
 }
