@@ -1,12 +1,15 @@
 package proxy
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/mtls"
@@ -80,29 +83,69 @@ func (s *sniffer) detect(sock *socket, port uint16) error {
 
 // read grows the peeked bytes until there is a verdict.
 func (s *sniffer) read(sock *socket) error {
-	held := peeks.Get().(*[]byte) //nolint:forcetypeassert // the pool holds nothing else
-	sock.held = held
-	for buf := (*held)[:0]; ; {
-		if len(buf) == cap(buf) {
-			buf = append(make([]byte, 0, 4*cap(buf)), buf...)
-		}
-		n, err := sock.Conn.Read(buf[len(buf):cap(buf)])
-		if n > 0 && len(buf) == 0 && s.in.Timeout <= 0 {
-			_ = sock.SetReadDeadline(time.Now().Add(progressBound))
-		}
-		buf = buf[:len(buf)+n]
+	var n int
+	var err error
+	if sock.held, n, err = firstBytes(sock.Conn); err != nil {
+		return fmt.Errorf("inspect: %w", err)
+	}
+	s.heard.Store(true)
+	if s.in.Timeout <= 0 {
+		_ = sock.SetReadDeadline(time.Now().Add(progressBound))
+	}
+	for buf := (*sock.held)[:n]; ; buf = buf[:len(buf)+n] {
 		sock.prefix = buf
 		if n > 0 {
-			s.heard.Store(true)
-			verdict := s.inspect(buf)
-			if !errors.Is(verdict, errMore) {
+			if verdict := s.inspect(buf); !errors.Is(verdict, errMore) {
 				return verdict
 			}
 		}
 		if err != nil {
 			return fmt.Errorf("inspect: %w", err)
 		}
+		if len(buf) == cap(buf) {
+			buf = append(make([]byte, 0, 4*cap(buf)), buf...)
+		}
+		n, err = sock.Conn.Read(buf[len(buf):cap(buf)])
 	}
+}
+
+// firstBytes waits for the first bytes of a connection. On a socket it takes the
+// buffer for them, which is the caller's, when there is something to read: a silent
+// connection costs none.
+func firstBytes(conn net.Conn) (held *[]byte, n int, err error) {
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		held = getPeek()
+		if n, err = conn.Read((*held)[:cap(*held)]); n == 0 {
+			putPeek(held)
+			return nil, 0, cmp.Or(err, io.ErrNoProgress)
+		}
+		return held, n, nil // an error comes again
+	}
+	rc, err := tcp.SyscallConn()
+	if err != nil {
+		return nil, 0, err
+	}
+	var readErr error
+	err = rc.Read(func(fd uintptr) bool {
+		held, n, readErr = peekReady(int(fd)) //nolint:gosec // descriptors are small
+		return !errors.Is(readErr, syscall.EAGAIN)
+	})
+	return held, n, cmp.Or(err, readErr)
+}
+
+// peekReady takes what a socket has, with a buffer if that is something.
+func peekReady(fd int) (*[]byte, int, error) {
+	held := getPeek()
+	n, err := syscall.Read(fd, (*held)[:cap(*held)])
+	for errors.Is(err, syscall.EINTR) {
+		n, err = syscall.Read(fd, (*held)[:cap(*held)])
+	}
+	if n > 0 {
+		return held, n, nil
+	}
+	putPeek(held)
+	return nil, 0, cmp.Or(err, io.EOF)
 }
 
 // inspect returns nil for a verdict and errMore while there is none.
@@ -203,6 +246,8 @@ var peeks = sync.Pool{New: func() any {
 	b := make([]byte, 0, peekSize)
 	return &b
 }}
+
+func getPeek() *[]byte { return peeks.Get().(*[]byte) } //nolint:forcetypeassert // the pool holds nothing else
 
 func putPeek(b *[]byte) { peeks.Put(b) }
 
