@@ -270,9 +270,8 @@ func (c *ClientConn) Release() {
 	c.rd.unpin()
 	c.rd.release()
 	c.req = nil
-	if cap(c.res.Header.Fields) > 32 {
-		c.res.Header.Fields = nil
-	}
+	c.res.Reason, c.parser.upgrade = "", ""
+	c.parser.forget(&c.res.Header)
 }
 
 // Alive looks, without waiting, whether the endpoint has closed an idle connection

@@ -298,3 +298,18 @@ func parseLength(s string) (int64, bool) {
 
 // text is a string view of bytes that stay as they are while the string is used.
 func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// keptFields is how many fields a connection keeps room for between two heads.
+const keptFields = 32
+
+// forget lets go of the strings of a head. They point into its buffer, which idle
+// connections would keep from the collector.
+func (p *fieldParser) forget(h *httpmsg.Header) {
+	p.sp = specials{}
+	if cap(h.Fields) > keptFields {
+		h.Fields = nil
+		return
+	}
+	clear(h.Fields[:cap(h.Fields)]) // fields that were removed lie behind the others
+	h.Fields = h.Fields[:0]
+}

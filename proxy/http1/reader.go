@@ -24,6 +24,9 @@ func past() time.Time { return time.Unix(1, 0) }
 // of their own.
 const minRoom = 1 << 10
 
+// awake is how long a silent connection keeps its buffer where waiting takes one.
+const awake = 5 * time.Second
+
 // reader buffers one side of a connection. The bytes of a head stay where they are
 // until release, since strings point to them; body bytes pass behind them.
 //
@@ -142,7 +145,7 @@ func (rd *reader) release() {
 		return
 	}
 	rd.r, rd.w = 0, 0
-	if rd.buf != nil && (rd.raw != nil || len(rd.buf) > smallBuffer) {
+	if rd.buf != nil {
 		putBuffer(rd.buf)
 		rd.buf = nil
 	}
@@ -210,6 +213,33 @@ func (rd *reader) fillReady() error {
 			return err
 		}
 	}
+}
+
+// idle is fill for a connection that may stay silent for long. One that is no socket
+// can only wait in a read: it gives its buffer back after a moment and waits for a
+// single byte.
+func (rd *reader) idle() error {
+	if rd.raw != nil {
+		return rd.fill()
+	}
+	end, moment := rd.limit, time.Now().Add(awake)
+	if end.IsZero() || moment.Before(end) {
+		rd.limit = moment
+	}
+	err := rd.fill()
+	short := rd.limit.Equal(moment)
+	rd.limit = end
+	if !short || !errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	rd.release()
+	one := make([]byte, 1)
+	if _, err := rd.readConn(one); err != nil {
+		return err
+	}
+	rd.buf = getBuffer(smallBuffer)
+	rd.w = copy(rd.buf, one)
+	return nil
 }
 
 // readReady takes what a socket has; false means that it has nothing yet.

@@ -236,7 +236,7 @@ func (c *ServerConn) await() error {
 	if c.o.Draining != nil && c.o.Draining() { // told between the last response and now
 		c.farewell.arm(c.leave)
 	}
-	err := c.rd.fill()
+	err := c.rd.idle()
 	if c.phase.CompareAndSwap(phaseIdle, phaseActive) {
 		return err
 	}
@@ -338,9 +338,9 @@ func (c *ServerConn) finish() (done bool, err error) {
 		return true, nil
 	}
 	c.rd.release()
-	if cap(c.req.Header.Fields) > 32 {
-		c.req.Header.Fields = nil
-	}
+	r := &c.req
+	r.Method, r.Authority, r.Path, r.Upgrade = "", "", "", ""
+	c.parser.forget(&r.Header)
 	return false, nil
 }
 
