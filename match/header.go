@@ -8,8 +8,8 @@ import (
 )
 
 // Header matches one header, or one pseudo header, of a request by Envoy's
-// HeaderMatcher rules: several values are joined by "," first; an absent header
-// matches nothing, even inverted, unless it is to be treated as empty.
+// HeaderMatcher rules. An absent header matches nothing, even inverted, unless it is
+// to be treated as empty.
 type Header struct {
 	spec HeaderSpec
 }
@@ -38,13 +38,37 @@ func NewHeader(spec HeaderSpec) Header {
 	return Header{spec: spec}
 }
 
-// Match reports whether the request's header satisfies the matcher.
+// Match reports whether the request's header satisfies the matcher. Each value of a
+// repeated header is looked at by itself, so that nobody hides one behind another:
+// one that matches is enough, and inverted none may match.
 func (h *Header) Match(r *httpmsg.Request) bool {
-	value, ok := HeaderValue(r, h.spec.Name)
+	name := h.spec.Name
 	if h.spec.Present != nil || (h.spec.Value == nil && h.spec.Range == nil) {
+		_, ok := HeaderValue(r, name)
 		want := h.spec.Present == nil || *h.spec.Present
 		return (ok == want) != h.spec.Invert
 	}
+	if name == "" || name[0] == ':' || name == "host" || joined[name] {
+		value, ok := HeaderValue(r, name)
+		return h.matchOne(value, ok)
+	}
+	found := false
+	for i := range r.Header.Fields {
+		if f := &r.Header.Fields[i]; f.Name == name {
+			found = true
+			if h.matchValue(f.Value) {
+				return !h.spec.Invert
+			}
+		}
+	}
+	if !found {
+		return h.matchOne("", false)
+	}
+	return h.spec.Invert
+}
+
+// matchOne decides about a header that has one value, or none.
+func (h *Header) matchOne(value string, ok bool) bool {
 	if !ok {
 		if !h.spec.MissingIsEmpty {
 			return false
@@ -52,6 +76,17 @@ func (h *Header) Match(r *httpmsg.Request) bool {
 		value = ""
 	}
 	return h.matchValue(value) != h.spec.Invert
+}
+
+// joined are the request headers of which Envoy keeps one entry only: what is
+// repeated is one value with commas for every matcher.
+var joined = map[string]bool{
+	"accept": true, "accept-encoding": true, "access-control-request-headers": true, "access-control-request-method": true,
+	"authorization": true, "cache-control": true, "content-encoding": true, "content-type": true, "grpc-timeout": true,
+	"if-none-match": true, "origin": true, "pragma": true, "referer": true, "user-agent": true, "via": true,
+	"x-client-trace-id": true, "x-envoy-downstream-service-cluster": true, "x-envoy-external-address": true,
+	"x-envoy-original-host": true, "x-envoy-original-path": true, "x-forwarded-for": true, "x-forwarded-host": true,
+	"x-forwarded-port": true, "x-forwarded-proto": true, "x-request-id": true,
 }
 
 func (h *Header) matchValue(value string) bool {

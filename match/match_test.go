@@ -71,6 +71,8 @@ func TestHeaderMatchesAsEnvoyDoes(t *testing.T) {
 	r.Header.Add("x-one", "1")
 	r.Header.Add("x-two", "a")
 	r.Header.Add("x-two", "b")
+	r.Header.Add("accept", "a")
+	r.Header.Add("accept", "b")
 	for _, c := range []struct {
 		name string
 		spec match.HeaderSpec
@@ -78,7 +80,11 @@ func TestHeaderMatchesAsEnvoyDoes(t *testing.T) {
 	}{
 		{"value", match.HeaderSpec{Name: "X-One", Value: str("1")}, true},
 		{"inverted value", match.HeaderSpec{Name: "x-one", Value: str("1"), Invert: true}, false},
-		{"several values are joined", match.HeaderSpec{Name: "x-two", Value: str("a,b")}, true},
+		{"one of several values is enough", match.HeaderSpec{Name: "x-two", Value: str("b")}, true},
+		{"several values are not joined", match.HeaderSpec{Name: "x-two", Value: str("a,b")}, false},
+		{"inverted, no value may match", match.HeaderSpec{Name: "x-two", Value: str("b"), Invert: true}, false},
+		{"inverted, and none matches", match.HeaderSpec{Name: "x-two", Value: str("c"), Invert: true}, true},
+		{"what Envoy keeps once is joined", match.HeaderSpec{Name: "accept", Value: str("a,b")}, true},
 		{"absent never matches a value", match.HeaderSpec{Name: "x-no", Value: str("1")}, false},
 		{"absent never matches an inverted value", match.HeaderSpec{Name: "x-no", Value: str("1"), Invert: true}, false},
 		{"absent as empty, inverted", match.HeaderSpec{Name: "x-no", Value: str("1"), Invert: true, MissingIsEmpty: true}, true},

@@ -310,14 +310,11 @@ func (x *Exchange) reply(r *Reply) {
 	if r.Status == 0 || x.w.Started() { // nobody is there to hear it
 		return
 	}
-	resp := r.response(route.IsGRPC(x.Request))
+	resp := r.response(route.IsGRPC(x.Request), x.editResponse)
 	now := time.Now()
 	x.Response = resp
 	x.noteResponse(resp, now)
 	rec.Response.Local = true
-	if r != replyUpgradeFailed {
-		x.editResponse(resp)
-	}
 	x.h.finishResponse(x, resp, now)
 	if r.Close {
 		resp.Header.Set("connection", "close")

@@ -58,7 +58,7 @@ func TestLocalRepliesAreEnvoys(t *testing.T) {
 		{name: "no endpoint", rule: func(t *testing.T) *proxy.Rule { return to(cluster(t, nil)) }, status: 503, body: "no healthy upstream", flags: "UH", details: "no_healthy_upstream"},
 		{
 			name: "connect refused", rule: func(t *testing.T) *proxy.Rule { return to(cluster(t, nil, closedPort(t))) }, status: 503,
-			body:  reset + "reset reason: remote connection failure, transport failure reason: delayed connect error: Connection refused",
+			body:  reset + "reset reason: remote connection failure",
 			flags: "UF", details: "upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused}",
 		},
 		{
@@ -67,7 +67,7 @@ func TestLocalRepliesAreEnvoys(t *testing.T) {
 				r.Retry = &proxy.Retry{On: proxy.RetryOnConnectFailure, Max: 1}
 				return r
 			}, status: 503,
-			body:  reset + "retried and the latest reset reason: remote connection failure, transport failure reason: delayed connect error: Connection refused",
+			body:  reset + "retried and the latest reset reason: remote connection failure",
 			flags: "UF,URX", details: "upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused}",
 		},
 		{

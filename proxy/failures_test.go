@@ -30,7 +30,7 @@ func TestFailedHandshakeWithTheEndpointSaysWhy(t *testing.T) {
 	g := httpRig(t, proxy.HTTPSpec{}, to(c))
 	body := bodyOf(t, g.ask("GET / HTTP/1.1\r\nhost: x\r\n\r\n"))
 	r := g.records.next(t)
-	if !strings.Contains(body, "transport failure reason: TLS_error:") || r.flags != "UF" ||
+	if strings.Contains(body, "TLS_error") || r.flags != "UF" ||
 		!strings.HasPrefix(r.details, "upstream_reset_before_response_started{remote_connection_failure|TLS_error:") ||
 		!strings.HasPrefix(r.Upstream.FailureReason, "TLS_error:") {
 		t.Errorf("body %q, flags %s, details %q, reason %q", body, r.flags, r.details, r.Upstream.FailureReason)

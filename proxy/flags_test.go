@@ -46,7 +46,7 @@ func document() string {
 	for _, c := range causes {
 		row(c.when, replyFor(&flow.Error{Side: flow.SideUpstream, Kind: c.kind}, 1))
 	}
-	b.WriteString("\nBodies and details of failed connects go on with the transport's own words, such as\n`, transport failure reason: delayed connect error: Connection refused`. A body says\n`retried and the latest reset reason` where the request was tried more than once.\n")
+	b.WriteString("\nThe details of failed connects go on with the transport's own words, such as\n`|delayed_connect_error:_Connection_refused`; a body never does. A body says\n`retried and the latest reset reason` where the request was tried more than once.\n")
 	b.WriteString("\n## Flags\n\n| Flag | Meaning | Earned when |\n|---|---|---|\n")
 	for _, f := range flow.AllFlags() {
 		fmt.Fprintf(&b, "| %s | %s | %s |\n", f, f.Meaning(), earned(f))

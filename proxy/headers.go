@@ -42,7 +42,9 @@ func (h *HTTP) stamp(x *Exchange) {
 			f.proto = false
 		}
 	}
-	if !f.proto {
+	if f.proto {
+		x.trustScheme()
+	} else {
 		proto := "http"
 		if x.Conn.TLS.Established {
 			proto = "https"
@@ -59,6 +61,18 @@ func (h *HTTP) stamp(x *Exchange) {
 		r.Header.Set("x-request-id", x.newRequestID())
 	}
 	h.stampCert(x, f.cert)
+}
+
+// trustScheme takes the scheme from x-forwarded-proto, as Envoy does: the
+// downstream may be a proxy that ended its client's TLS.
+func (x *Exchange) trustScheme() {
+	proto, _ := x.Request.Header.Get("x-forwarded-proto")
+	switch {
+	case strings.EqualFold(proto, "https"):
+		x.Request.Scheme = "https"
+	case strings.EqualFold(proto, "http"):
+		x.Request.Scheme = "http"
+	}
 }
 
 // sift removes, in one pass, what must not pass this hop or must not be believed.

@@ -135,7 +135,7 @@ func (s *session) reject(pe *http1.ProtocolError) *httpmsg.Response {
 	if pe.Status == 408 {
 		reply.Body = "request header timeout"
 	}
-	resp := reply.response(false)
+	resp := reply.response(false, nil)
 	s.h.finishHead(resp, time.Now())
 	rec := flow.Record{Conn: s.conn.Flow, Start: time.Now(), HTTP: true, Details: reply.Details}
 	rec.Request.Head, rec.Request.Protocol = &httpmsg.Header{}, "HTTP/1.1"

@@ -1,6 +1,9 @@
 package proxy
 
-import "strings"
+import (
+	"bytes"
+	"strings"
+)
 
 // pathVerdict is what normalisation says of a path.
 type pathVerdict uint8
@@ -188,7 +191,10 @@ func canonicalPath(p string) (string, bool) {
 		if !last {
 			i++ // the slash, which out gets below or does without
 		}
-		switch segment := out[start:]; string(segment) {
+		// What follows a semicolon are parameters: "..;x" is ".." for Envoy and for many
+		// an application behind it.
+		segment, _, _ := bytes.Cut(out[start:], []byte{';'})
+		switch string(segment) {
 		case ".":
 			out = out[:start]
 		case "..":

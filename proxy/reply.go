@@ -132,7 +132,7 @@ func replyFor(err error, attempts int) *Reply {
 		reason = transportReason(fe)
 	}
 	r.FailureReason = reason
-	r.Body = resetBody(c.reset, reason, attempts)
+	r.Body = resetBody(c.reset, attempts) // the transport's words are for the log, not for the downstream
 	r.Details = resetDetails("upstream_reset_before_response_started", c.reset, reason)
 	return r
 }
@@ -165,7 +165,7 @@ func transportReason(fe *flow.Error) string {
 	}
 }
 
-func resetBody(reset, reason string, attempts int) string {
+func resetBody(reset string, attempts int) string {
 	var b strings.Builder
 	b.WriteString("upstream connect error or disconnect/reset before headers. ")
 	if attempts > 1 {
@@ -173,10 +173,6 @@ func resetBody(reset, reason string, attempts int) string {
 	}
 	b.WriteString("reset reason: ")
 	b.WriteString(reset)
-	if reason != "" {
-		b.WriteString(", transport failure reason: ")
-		b.WriteString(reason)
-	}
 	return b.String()
 }
 
@@ -201,8 +197,16 @@ func noSpaces(s string) string {
 }
 
 // response builds the message of a reply.
-func (r *Reply) response(grpc bool) *httpmsg.Response {
+func (r *Reply) response(grpc bool, edit func(*httpmsg.Response)) *httpmsg.Response {
 	resp := &httpmsg.Response{Status: r.Status, Body: httpmsg.NoBody}
+	for _, f := range r.Header {
+		if !grpc || f.Name != "content-type" {
+			resp.Header.Add(f.Name, f.Value)
+		}
+	}
+	if edit != nil {
+		edit(resp)
+	}
 	if grpc {
 		r.grpc(resp)
 		return resp
@@ -210,13 +214,10 @@ func (r *Reply) response(grpc bool) *httpmsg.Response {
 	if r.Body != "" {
 		resp.ContentLength = int64(len(r.Body))
 		resp.Body = newTextBody(r.Body)
-		resp.Header.Add("content-length", strconv.Itoa(len(r.Body)))
-		if !hasField(r.Header, "content-type") {
+		resp.Header.Set("content-length", strconv.Itoa(len(r.Body)))
+		if !resp.Header.Has("content-type") {
 			resp.Header.Add("content-type", "text/plain")
 		}
-	}
-	for _, f := range r.Header {
-		resp.Header.Add(f.Name, f.Value)
 	}
 	return resp
 }
@@ -229,15 +230,10 @@ func (r *Reply) grpc(resp *httpmsg.Response) {
 	if code == 0 {
 		code = grpcStatus(r.Status)
 	}
-	resp.Header.Add("content-type", "application/grpc")
-	resp.Header.Add("grpc-status", strconv.Itoa(code))
+	resp.Header.Set("content-type", "application/grpc")
+	resp.Header.Set("grpc-status", strconv.Itoa(code))
 	if r.Body != "" {
-		resp.Header.Add("grpc-message", percentEncode(r.Body))
-	}
-	for _, f := range r.Header {
-		if f.Name != "content-type" {
-			resp.Header.Add(f.Name, f.Value)
-		}
+		resp.Header.Set("grpc-message", percentEncode(r.Body))
 	}
 }
 
@@ -273,15 +269,6 @@ func percentEncode(s string) string {
 		}
 	}
 	return b.String()
-}
-
-func hasField(fields []httpmsg.Field, name string) bool {
-	for i := range fields {
-		if fields[i].Name == name {
-			return true
-		}
-	}
-	return false
 }
 
 // textBody is a body from a string.

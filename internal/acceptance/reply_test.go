@@ -193,7 +193,7 @@ spec:
 			t.Fatal(err)
 		}
 		// istiod has inbound routes retry what was not sent.
-		const want = "upstream connect error or disconnect/reset before headers. retried and the latest reset reason: remote connection failure, transport failure reason: delayed connect error: Connection refused"
+		const want = "upstream connect error or disconnect/reset before headers. retried and the latest reset reason: remote connection failure"
 		got := plain.Get("http://" + solo.Addr().String() + ":8080/refused")
 		if got.Status != 503 || string(got.Body) != want {
 			t.Errorf("got %v\nwant %q", got, want)

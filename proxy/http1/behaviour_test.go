@@ -444,6 +444,29 @@ func TestHeadThatStallsIsCutOffWithoutATimeoutOfItsOwn(t *testing.T) {
 	}
 }
 
+func TestHeadThatNoLineEndEndsIsRefusedAtOnce(t *testing.T) {
+	for _, raw := range []string{
+		"GET / HTTP/1.1\nHost: h\n\n", "GET / HTTP/1.1\r\nHost: h\r\n\n", "GET / HTTP/1.1\r\nHost: h\n\r\n",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			c, _, done := inMemory(http1.ServerOptions{}, answerOK)
+			start := time.Now()
+			for _, b := range []byte(raw) { // each is read before the next is there
+				if _, err := c.Write([]byte{b}); err != nil {
+					break
+				}
+			}
+			buf := make([]byte, 64)
+			n, _ := c.Read(buf)
+			if got := string(buf[:n]); !strings.HasPrefix(got, "HTTP/1.1 400 ") || time.Since(start) > 0 {
+				t.Errorf("%q: got %q after %v, want 400 at once", raw, got, time.Since(start))
+			}
+			_ = c.Close()
+			<-done
+		})
+	}
+}
+
 func TestIdleConnectionEndsInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, _, done := inMemory(http1.ServerOptions{Limits: http1.Limits{IdleTimeout: time.Minute}}, answerOK)

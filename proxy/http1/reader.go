@@ -83,7 +83,7 @@ func (rd *reader) head(raw int, parse func([]byte) (int, error)) error {
 	tried, searched := 0, 0
 	for {
 		b := rd.bytes()
-		if len(b) > 0 && (len(b) >= 2*tried || bytes.Contains(b[max(0, searched-3):], []byte("\r\n\r\n"))) {
+		if len(b) > 0 && (len(b) >= 2*tried || endInSight(b[max(0, searched-2):])) {
 			n, err := parse(b)
 			if err == nil {
 				rd.pin(n)
@@ -102,6 +102,12 @@ func (rd *reader) head(raw int, parse func([]byte) (int, error)) error {
 			return err
 		}
 	}
+}
+
+// endInSight reports an empty line. One that a bare LF ends is none to the parser,
+// but who sent it takes the head for complete and waits.
+func endInSight(b []byte) bool {
+	return bytes.Contains(b, []byte("\n\r\n")) || bytes.Contains(b, []byte("\n\n"))
 }
 
 // more reads at least one byte more of a head.

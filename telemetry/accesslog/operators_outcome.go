@@ -43,11 +43,11 @@ var longFlags = [...]string{
 }
 
 func flagsShort(dst []byte, r *flow.Record) ([]byte, bool) {
-	return joinFlags(dst, r.Flags, flow.Flag.String)
+	return joinFlags(dst, r, flow.Flag.String)
 }
 
 func flagsLong(dst []byte, r *flow.Record) ([]byte, bool) {
-	return joinFlags(dst, r.Flags, func(f flow.Flag) string {
+	return joinFlags(dst, r, func(f flow.Flag) string {
 		if int(f) < len(longFlags) {
 			return longFlags[f]
 		}
@@ -55,13 +55,19 @@ func flagsLong(dst []byte, r *flow.Record) ([]byte, bool) {
 	})
 }
 
-// joinFlags is Flags.String without its allocation. No flag is a dash even where
+// joinFlags is Flags.String without its allocation, except that of an HTTP
+// exchange the exceeded retries come first, as Envoy notes them. No flag is a dash even where
 // absent values are left out or become null, as in Envoy.
-func joinFlags(dst []byte, set flow.Flags, name func(flow.Flag) string) ([]byte, bool) {
+func joinFlags(dst []byte, r *flow.Record, name func(flow.Flag) string) ([]byte, bool) {
+	set := r.Flags
 	if set == 0 {
 		return append(dst, '-'), true
 	}
 	mark := len(dst)
+	if r.HTTP && set.Has(flow.UpstreamRetryLimitExceeded) {
+		set.Clear(flow.UpstreamRetryLimitExceeded)
+		dst = append(dst, name(flow.UpstreamRetryLimitExceeded)...)
+	}
 	for rest := uint64(set); rest != 0; rest &= rest - 1 {
 		if len(dst) > mark {
 			dst = append(dst, ',')
