@@ -29,7 +29,7 @@ func TestHeadsAreParsedAndWrittenWithoutAllocation(t *testing.T) {
 		{"write request", func() { out = appendRequest(out[:0], &r) }},
 		{"write response", func() {
 			announced := false
-			out = appendStatus(out[:0], false, s.Status, s.Reason)
+			out = appendStatus(out[:0], false, s.Status)
 			out = appendFields(out, &s.Header, s.ContentLength, &announced)
 		}},
 	}

@@ -63,7 +63,7 @@ func (w *responder) WriteInterim(status int, h *httpmsg.Header) error {
 	}
 	w.s.open(w.c.conn)
 	defer w.s.close()
-	w.s.buf = appendStatus(w.s.buf, false, status, "")
+	w.s.buf = appendStatus(w.s.buf, false, status)
 	w.s.buf = appendFields(w.s.buf, h, httpmsg.Unknown, new(bool))
 	w.s.buf = append(w.s.buf, "\r\n"...)
 	if err := w.s.flush(); err != nil {
@@ -125,7 +125,7 @@ func (w *responder) respond(res *httpmsg.Response) (int64, error) {
 // body follows.
 func (w *responder) head(res *httpmsg.Response, t *transfer) {
 	http10 := w.c.parser.http10 && w.c.o.AcceptHTTP10
-	b := appendStatus(w.s.buf, http10, res.Status, res.Reason)
+	b := appendStatus(w.s.buf, http10, res.Status)
 	if v, ok := res.Header.Get("connection"); ok && hasToken(v, "close") {
 		w.closing = true
 	}
@@ -176,7 +176,7 @@ func (w *responder) framing(b []byte, res *httpmsg.Response, t *transfer, announ
 // have ended.
 func (w *responder) tunnel(res *httpmsg.Response) (int64, error) {
 	w.closing = true
-	b := appendStatus(w.s.buf, false, res.Status, res.Reason)
+	b := appendStatus(w.s.buf, false, res.Status)
 	b = appendFields(b, &res.Header, httpmsg.Unknown, new(bool))
 	if res.Status == 101 {
 		b = append(b, "connection: upgrade\r\nupgrade: "...)

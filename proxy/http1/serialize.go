@@ -85,9 +85,14 @@ func appendRequest(b []byte, r *httpmsg.Request) []byte {
 }
 
 // lengthExpected names the methods whose requests announce even an absent body
-// (RFC 9110 section 8.6).
+// (RFC 9110 section 8.6): all but those that have none, as Envoy does.
 func lengthExpected(method string) bool {
-	return method == "POST" || method == "PUT" || method == "PATCH"
+	switch method {
+	case "GET", "HEAD", "DELETE", "TRACE", "CONNECT":
+		return false
+	default:
+		return true
+	}
 }
 
 // writable reports whether a request line can be made of the request: neither part
@@ -102,7 +107,7 @@ func writable(r *httpmsg.Request) bool {
 }
 
 // appendStatus serialises a status line.
-func appendStatus(b []byte, http10 bool, status int, reason string) []byte {
+func appendStatus(b []byte, http10 bool, status int) []byte {
 	if http10 {
 		b = append(b, "HTTP/1.0 "...)
 	} else {
@@ -110,10 +115,9 @@ func appendStatus(b []byte, http10 bool, status int, reason string) []byte {
 	}
 	b = strconv.AppendInt(b, int64(status), 10)
 	b = append(b, ' ')
-	if reason == "" {
-		reason = Reason(status)
-	}
-	b = appendValue(b, reason)
+	// The upstream's phrase is dropped, as Envoy does: it means nothing (RFC 9112
+	// section 4) and may hold anything.
+	b = append(b, Reason(status)...)
 	return append(b, "\r\n"...)
 }
 
@@ -136,7 +140,7 @@ func Reason(status int) string {
 }
 
 var reasons = map[int]string{
-	100: "Continue", 101: "Switching Protocols", 102: "Processing", 103: "Early Hints",
+	100: "Continue", 101: "Switching Protocols",
 	200: "OK", 201: "Created", 202: "Accepted", 203: "Non-Authoritative Information", 204: "No Content",
 	205: "Reset Content", 206: "Partial Content", 207: "Multi-Status", 208: "Already Reported", 226: "IM Used",
 	300: "Multiple Choices", 301: "Moved Permanently", 302: "Found", 303: "See Other", 304: "Not Modified",
