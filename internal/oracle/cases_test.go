@@ -201,7 +201,8 @@ func configured() []trial {
 		{"edits full", "edits.example", "/a/b?c", []string{"x-over: own", "x-absent: own", "x-exists: own", "x-gone: 1", "x-gone-vh: 1", "accept: */*", "user-agent: u", "x-route: own", "x-vh: own", "cookie: own=1", "x-last: z"}},
 		{"edits repeated", "edits.example", "/a", []string{"x-over: 1", "x-over: 2", "x-exists: 1", "x-b: 1", "x-exists: 2", "x-last: z"}},
 		{"weighted", "edits.example", "/weighted/x", []string{"x-gone-w: 1", "x-w: own"}},
-		{"one", "one.example", "/one?x", nil}, {"one misses", "one.example", "/two", nil},
+		{"one", "one.example", "/one?x", nil},
+		{"one misses", "one.example", "/two", nil},
 	} {
 		l.add("edits/"+c.name, at(c.host, c.path, c.lines...), says("HTTP/1.1 200 Fine\r\nServer: theirs\r\nX-Resp-Gone: 1\r\nx-resp-gone-w: 1\r\nX-Resp-Gone-Route: 1\r\nx-resp: own\r\nx-resp-w: own\r\nset-cookie: own=1\r\nx-there: yes\r\nx-level: own\r\ndate: Mon, 01 Jan 2024 00:00:00 GMT\r\ncontent-length: 2\r\n\r\nok")...)
 	}
