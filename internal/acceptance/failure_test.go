@@ -92,7 +92,7 @@ spec:
 			}
 		}
 		r := client.Get("http://web/")
-		if r.Status != 503 || !strings.Contains(string(r.Body), "Connection refused") {
+		if r.Status != 503 || !strings.Contains(string(r.Body), "remote connection failure") {
 			t.Errorf("got %v", r)
 		}
 		for _, p := range pods[1:] {
@@ -123,7 +123,7 @@ func TestMeshDrainLosesNothing(t *testing.T) {
 			y := running.end()
 			refused := 0
 			for what, n := range y.Bad {
-				if strings.Contains(what, "Connection refused") {
+				if strings.Contains(what, "remote connection failure") {
 					refused += n
 				}
 			}

@@ -199,7 +199,7 @@ spec:
 			t.Errorf("got %v\nwant %q", got, want)
 		}
 		in := logLine(t, solo, "/refused")
-		if in[fieldCode] != "503" || !strings.HasPrefix(in[fieldFlags], "UF") {
+		if in[fieldCode] != "503" || in[fieldFlags] != "URX,UF" {
 			t.Errorf("got %q", in)
 		}
 		expect(t, in, map[int]string{
