@@ -290,7 +290,7 @@ func (x *Exchange) fail(err error) {
 	if fe, ok := flow.AsError(err); ok && fe.Kind == flow.KindNoCluster && x.Rule.ClusterNotFound != 0 {
 		reply.Status = x.Rule.ClusterNotFound
 	}
-	if x.h.spec.SuppressEnvoyHeaders {
+	if x.h.spec.SuppressEnvoyHeaders && reply.Header != nil { // the replies of a table have none, and are shared
 		reply.Header = nil // x-envoy-overloaded
 	}
 	if reply.FailureReason != "" {

@@ -11,7 +11,7 @@ func (c *Compiler) Check(typeURL, name string, body []byte) error {
 	defer c.mu.Unlock()
 	switch typeURL {
 	case xds.TypeListener:
-		return c.checkListener(body)
+		return c.checkListener(name, body)
 	case xds.TypeCluster:
 		return c.checkCluster(name, body)
 	default:

@@ -62,7 +62,7 @@ func (c *Compiler) tcp(s scope, f *listenerv3.Filter) proxy.ConnHandler {
 	}
 	spec := proxy.TCPSpec{
 		StatPrefix:         strings.TrimSuffix(m.GetStatPrefix(), ";"),
-		IdleTimeout:        duration(m.GetIdleTimeout(), defaultIdleTimeout),
+		IdleTimeout:        duration(m.GetIdleTimeout(), proxy.DefaultTCPIdleTimeout),
 		MaxDuration:        duration(m.GetMaxDownstreamConnectionDuration(), 0),
 		MaxConnectAttempts: int(number(m.GetMaxConnectAttempts(), 1)),
 	}

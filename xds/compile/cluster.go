@@ -15,13 +15,9 @@ import (
 )
 
 const (
-	httpOptionsName       = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-	defaultConnectTimeout = 5 * time.Second
-	defaultIdleTimeout    = time.Hour
-	defaultCleanup        = 5 * time.Second
-	defaultPanicThreshold = 50
-	defaultThreshold      = 1024
-	defaultRetries        = 3
+	httpOptionsName  = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+	defaultThreshold = 1024
+	defaultRetries   = 3
 )
 
 // clusterSpec compiles a cluster. Transport sockets whose bytes are known keep
@@ -31,11 +27,11 @@ func (c *Compiler) clusterSpec(s scope, m *clusterv3.Cluster, known sockets) *up
 		Name:            m.GetName(),
 		Kind:            clusterKind(s, m),
 		Policy:          c.policy(s, m),
-		ConnectTimeout:  duration(m.GetConnectTimeout(), defaultConnectTimeout),
+		ConnectTimeout:  duration(m.GetConnectTimeout(), upstream.DefaultConnectTimeout),
 		Limits:          limits(m.GetCircuitBreakers()),
 		HTTP:            c.httpOptions(s, m),
 		KeepAlive:       keepAlive(m.GetUpstreamConnectionOptions().GetTcpKeepalive()),
-		CleanupInterval: duration(m.GetCleanupInterval(), defaultCleanup),
+		CleanupInterval: duration(m.GetCleanupInterval(), upstream.DefaultCleanupInterval),
 		Stat:            strings.TrimSuffix(m.GetAltStatName(), ";"),
 	}
 	spec.Default.TLS = known.handshaker(c, s.in("transport_socket"), m.GetTransportSocket())
@@ -84,7 +80,7 @@ func clusterKind(s scope, m *clusterv3.Cluster) upstream.Kind {
 
 func (c *Compiler) policy(s scope, m *clusterv3.Cluster) lb.Policy {
 	common := m.GetCommonLbConfig()
-	p := lb.Policy{PanicThreshold: defaultPanicThreshold, LocalityWeighted: common.GetLocalityWeightedLbConfig() != nil}
+	p := lb.Policy{PanicThreshold: lb.DefaultPanicThreshold, LocalityWeighted: common.GetLocalityWeightedLbConfig() != nil}
 	if t := common.GetHealthyPanicThreshold(); t != nil {
 		p.PanicThreshold = t.GetValue()
 	}
@@ -125,7 +121,7 @@ func limits(cb *clusterv3.CircuitBreakers) upstream.Limits {
 }
 
 func (c *Compiler) httpOptions(s scope, m *clusterv3.Cluster) upstream.HTTPOptions {
-	out := upstream.HTTPOptions{IdleTimeout: defaultIdleTimeout}
+	out := upstream.HTTPOptions{IdleTimeout: upstream.DefaultIdleTimeout}
 	a := m.GetTypedExtensionProtocolOptions()[httpOptionsName]
 	if a == nil {
 		return out
@@ -136,7 +132,7 @@ func (c *Compiler) httpOptions(s scope, m *clusterv3.Cluster) upstream.HTTPOptio
 		return out
 	}
 	common := o.GetCommonHttpProtocolOptions()
-	out.IdleTimeout = duration(common.GetIdleTimeout(), defaultIdleTimeout)
+	out.IdleTimeout = duration(common.GetIdleTimeout(), upstream.DefaultIdleTimeout)
 	if out.IdleTimeout == 0 {
 		out.IdleTimeout = -1 // Envoy: an explicit zero turns the timeout off
 	}

@@ -154,8 +154,8 @@ func (c *Compiler) httpFilters(s scope, spec *proxy.HTTPSpec, filters []*hcmv3.H
 	}
 	for i, f := range filters {
 		fs := s.at("http_filters", i)
-		if d := f.GetConfigDiscovery(); d != nil {
-			c.discovered(fs, spec, f)
+		if f.GetConfigDiscovery() != nil { // none of the types that come by ECDS is supported
+			fs.in("config_discovery").fail("filter %s is not supported", f.GetName())
 			continue
 		}
 		c.httpFilter(fs, spec, f)
@@ -182,13 +182,6 @@ func (c *Compiler) httpFilter(s scope, spec *proxy.HTTPSpec, f *hcmv3.HttpFilter
 	default:
 		s.fail("filter %s (%s) is not supported", f.GetName(), kind)
 	}
-}
-
-// discovered handles a filter whose configuration comes by ECDS. None of the
-// types that come so is supported, so requests are refused rather than let past.
-func (c *Compiler) discovered(s scope, spec *proxy.HTTPSpec, f *hcmv3.HttpFilter) {
-	s.in("config_discovery").fail("filter %s is not supported", f.GetName())
-	_ = spec
 }
 
 func upstreamALPN(a *alpnv2.FilterConfig) proxy.UpstreamALPN {

@@ -46,16 +46,21 @@ func decodeListener(body []byte) (*listenerv3.Listener, error) {
 }
 
 // checkListener compiles a listener without publishing it, since security lives
-// in it: what cannot be enforced has to be refused when it arrives.
-func (c *Compiler) checkListener(body []byte) error {
+// in it: what cannot be enforced has to be refused when it arrives. Chains that
+// serve already were judged before.
+func (c *Compiler) checkListener(name string, body []byte) error {
 	m, err := decodeListener(body)
 	if err != nil {
 		return err
 	}
 	s := newScope()
 	addresses(s, m)
+	var serving *proxy.ListenerSpec
+	if e := c.listeners[name]; e != nil {
+		serving = e.live.Spec()
+	}
 	if s.err() == nil {
-		c.listenerSpec(s, m, nil)
+		c.listenerSpec(s, m, serving)
 	}
 	return s.err()
 }
