@@ -24,9 +24,11 @@ var edges = map[string][]string{
 	"mtls/ca":        {"mtls"},
 	"mtls/mtlstest":  {"mtls"},
 	"mtls/ca/catest": {"mtls/mtlstest"},
-	"proxy/http1":    {"flow", "proxy/httpmsg"},
-	"upstream":       {"flow", "lb", "mtls", "proxy/http1", "proxy/httpmsg"},
-	"proxy":          {"flow", "lb", "match", "mtls", "proxy/http1", "proxy/httpmsg", "route", "upstream"},
+	"proxy/tunnel":   {},
+	"proxy/http1":    {"flow", "proxy/httpmsg", "proxy/tunnel"},
+	"proxy/http2":    {"flow", "proxy/httpmsg", "proxy/tunnel"},
+	"upstream":       {"flow", "lb", "mtls", "proxy/http1", "proxy/http2", "proxy/httpmsg"},
+	"proxy":          {"flow", "lb", "match", "mtls", "proxy/http1", "proxy/http2", "proxy/httpmsg", "route", "upstream"},
 
 	// What observes and answers locally.
 	"telemetry":           {"flow", "telemetry/metrics"},

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
+	"github.com/outrigger-mesh/outrigger/proxy/tunnel"
 )
 
 // errStarted is returned to a second response in one exchange.
@@ -192,7 +193,7 @@ func (w *responder) tunnel(res *httpmsg.Response) (int64, error) {
 	w.c.watch.stop()
 	w.c.rd.resume()
 	w.c.rd.perRead, w.c.rd.limit = 0, time.Time{}
-	sent, err := relay(&stream{w.c.conn, &w.c.rd}, res.Tunnel, w.c.o.StreamIdleTimeout, w.c.o.IdleTimeout)
+	sent, err := tunnel.Relay(&stream{w.c.conn, &w.c.rd}, res.Tunnel, w.c.o.StreamIdleTimeout, w.c.o.IdleTimeout)
 	w.tunnelled = true
 	return sent, err
 }

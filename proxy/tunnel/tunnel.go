@@ -1,4 +1,10 @@
-package http1
+// Package tunnel relays the bytes of an accepted upgrade or CONNECT, whatever HTTP
+// version either side speaks.
+//
+// Relay copies both ways at once, passes the end of one direction on, and returns
+// when both have ended, one has failed, or nothing has moved for too long. It must
+// not know HTTP.
+package tunnel
 
 import (
 	"errors"
@@ -9,14 +15,19 @@ import (
 	"time"
 )
 
-// errTunnelIdle ends a tunnel in which nothing moved for too long.
-var errTunnelIdle = errors.New("tunnel was idle for too long")
+// ErrIdle ends a tunnel in which nothing moved for too long.
+var ErrIdle = errors.New("tunnel was idle for too long")
 
-// relay copies both ways until both directions have ended, and returns the bytes
+// bufferSize is what one read of either direction takes.
+const bufferSize = 16 << 10
+
+var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
+
+// Relay copies both ways until both directions have ended, and returns the bytes
 // that went down. An end in one direction is passed on; an error ends both. The
 // tunnel may idle for the given time, 0 being no bound, and for half once only one
 // direction is left, so that a peer that never closes does not keep it.
-func relay(down, up io.ReadWriteCloser, idle, half time.Duration) (int64, error) {
+func Relay(down, up io.ReadWriteCloser, idle, half time.Duration) (int64, error) {
 	t := &tunnel{down: down, up: up}
 	t.guard(idle)
 	defer t.guardEnd()
@@ -39,7 +50,7 @@ func relay(down, up io.ReadWriteCloser, idle, half time.Duration) (int64, error)
 	other := <-upward
 	t.close()
 	if t.idled.Load() {
-		return n, errTunnelIdle
+		return n, ErrIdle
 	}
 	if err == nil || errors.Is(err, net.ErrClosed) && other != nil {
 		err = other
@@ -104,10 +115,10 @@ func (t *tunnel) close() {
 
 // copy moves bytes one way and passes their end on.
 func (t *tunnel) copy(dst io.Writer, src io.Reader) (n int64, err error) {
-	b := getBuffer(mediumBuffer)
-	defer putBuffer(b)
+	b := buffers.Get().(*[bufferSize]byte) //nolint:forcetypeassert // the pool holds nothing else
+	defer buffers.Put(b)
 	for {
-		got, err := src.Read(b)
+		got, err := src.Read(b[:])
 		if got > 0 {
 			t.moved.Store(true)
 			put, err := dst.Write(b[:got])
@@ -117,7 +128,7 @@ func (t *tunnel) copy(dst io.Writer, src io.Reader) (n int64, err error) {
 			}
 		}
 		if errors.Is(err, io.EOF) {
-			return n, closeWrite(dst)
+			return n, CloseWrite(dst)
 		}
 		if err != nil {
 			return n, err
@@ -125,8 +136,8 @@ func (t *tunnel) copy(dst io.Writer, src io.Reader) (n int64, err error) {
 	}
 }
 
-// closeWrite passes an end on: by a half-close, or a close where there is no half.
-func closeWrite(w io.Writer) error {
+// CloseWrite passes an end on: by a half-close, or a close where there is no half.
+func CloseWrite(w io.Writer) error {
 	half, ok := w.(interface{ CloseWrite() error })
 	if !ok {
 		if c, ok := w.(io.Closer); ok {
@@ -139,22 +150,3 @@ func closeWrite(w io.Writer) error {
 	}
 	return nil
 }
-
-// stream is a connection as a plain stream of bytes, from the first byte that was
-// not parsed.
-type stream struct {
-	conn net.Conn
-	rd   *reader
-}
-
-// Read returns bytes that were buffered before those of the connection.
-func (s *stream) Read(p []byte) (int, error) { return s.rd.read(p) }
-
-// Write sends bytes.
-func (s *stream) Write(p []byte) (int, error) { return s.conn.Write(p) }
-
-// Close ends both directions.
-func (s *stream) Close() error { return s.conn.Close() }
-
-// CloseWrite tells the other end that no more bytes come.
-func (s *stream) CloseWrite() error { return closeWrite(s.conn) }
