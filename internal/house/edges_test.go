@@ -48,6 +48,12 @@ var edges = map[string][]string{
 		"flow", "lb", "match", "mtls", "proxy", "proxy/httpmsg", "route", "telemetry/accesslog", "upstream", "xds", "xds/wire",
 	},
 
+	// The benchmark.
+	"bench/echo":   {},
+	"bench/load":   {},
+	"bench/proc":   {},
+	"bench/report": {},
+
 	// Those who know everything.
 	"sidecar":                         {"*"},
 	"cmd/outrigger":                   {"config", "dnat/initcmd", "sidecar"},
