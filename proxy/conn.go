@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/flow"
+	"github.com/outrigger-mesh/outrigger/sock"
 )
 
 // Conn is a downstream connection. Reading and writing goes through the TLS
@@ -40,6 +41,7 @@ var errClosed = errors.New("downstream connection was closed by the proxy")
 // socket is an accepted connection together with the bytes peeked from it.
 type socket struct {
 	net.Conn
+	quick  net.Conn // the same, below a TLS session
 	prefix []byte
 	held   *[]byte // the pooled buffer that prefix lies in
 }
@@ -47,7 +49,7 @@ type socket struct {
 // Read hands out the peeked bytes first.
 func (s *socket) Read(p []byte) (int, error) {
 	if s.held == nil {
-		return s.Conn.Read(p)
+		return s.below().Read(p)
 	}
 	n := copy(p, s.prefix)
 	s.prefix = s.prefix[n:]
@@ -55,9 +57,23 @@ func (s *socket) Read(p []byte) (int, error) {
 		s.release()
 	}
 	if n == 0 && len(p) > 0 {
-		return s.Conn.Read(p)
+		return s.below().Read(p)
 	}
 	return n, nil
+}
+
+// Write sends bytes.
+func (s *socket) Write(p []byte) (int, error) { return s.below().Write(p) }
+
+// hasten makes reads and writes quick, which pays where a session makes many of
+// them. It is for the goroutine that serves, before there are any.
+func (s *socket) hasten() { s.quick = sock.Wrap(s.Conn) }
+
+func (s *socket) below() net.Conn {
+	if s.quick != nil {
+		return s.quick
+	}
+	return s.Conn
 }
 
 // CloseWrite passes a half-close on.

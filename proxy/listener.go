@@ -344,6 +344,7 @@ func handshake(ctx context.Context, chain *Chain, c *Conn) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	c.sock.hasten()
 	session, facts, err := chain.TLS.Handshake(ctx, c.sock)
 	if err != nil {
 		return err

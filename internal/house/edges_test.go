@@ -10,6 +10,7 @@ import (
 var edges = map[string][]string{
 	// Leaves: the standard library and each other.
 	"flow":          {},
+	"sock":          {},
 	"proxy/httpmsg": {},
 	"match":         {"proxy/httpmsg"},
 	"route":         {"match", "proxy/httpmsg"},
@@ -25,10 +26,10 @@ var edges = map[string][]string{
 	"mtls/mtlstest":  {"mtls"},
 	"mtls/ca/catest": {"mtls/mtlstest"},
 	"proxy/tunnel":   {},
-	"proxy/http1":    {"flow", "proxy/httpmsg", "proxy/tunnel"},
-	"proxy/http2":    {"flow", "proxy/httpmsg", "proxy/tunnel"},
+	"proxy/http1":    {"flow", "proxy/httpmsg", "proxy/tunnel", "sock"},
+	"proxy/http2":    {"flow", "proxy/httpmsg", "proxy/tunnel", "sock"},
 	"upstream":       {"flow", "lb", "mtls", "proxy/http1", "proxy/http2", "proxy/httpmsg"},
-	"proxy":          {"flow", "lb", "match", "mtls", "proxy/http1", "proxy/http2", "proxy/httpmsg", "route", "upstream"},
+	"proxy":          {"flow", "lb", "match", "mtls", "proxy/http1", "proxy/http2", "proxy/httpmsg", "route", "sock", "upstream"},
 
 	// What observes and answers locally.
 	"telemetry":           {"flow", "telemetry/metrics"},

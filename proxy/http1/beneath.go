@@ -3,10 +3,10 @@ package http1
 import (
 	"crypto/tls"
 	"errors"
-	"io"
 	"net"
-	"os"
 	"syscall"
+
+	"github.com/outrigger-mesh/outrigger/sock"
 )
 
 // Beneath wraps a socket for a TLS session that a ClientConn will use. What a
@@ -14,7 +14,7 @@ import (
 // and only below it can a read be kept from waiting. A ClientConn on a session that
 // runs on anything else is never Alive.
 func Beneath(conn net.Conn) net.Conn {
-	b := &beneath{Conn: conn}
+	b := &beneath{Conn: sock.Wrap(conn)}
 	if sc, ok := conn.(syscall.Conn); ok {
 		b.raw, _ = sc.SyscallConn() // nil means that nothing can be had without waiting
 	}
@@ -77,22 +77,9 @@ func (b *beneath) Write(p []byte) (int, error) {
 }
 
 func (b *beneath) takeReady(fd uintptr) {
-	for {
-		n, err := syscall.Read(int(fd), b.p)
-		b.n, b.err = max(n, 0), nil
-		switch {
-		case n > 0:
-			return
-		case errors.Is(err, syscall.EINTR):
-			continue
-		case errors.Is(err, syscall.EAGAIN):
-			b.err = errDry
-		case err != nil:
-			b.err = os.NewSyscallError("read", err)
-		default:
-			b.err = io.EOF
-		}
-		return
+	b.n, b.err = sock.Read(int(fd), b.p) //nolint:gosec // descriptors are small
+	if errors.Is(b.err, syscall.EAGAIN) {
+		b.err = errDry
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/outrigger-mesh/outrigger/flow"
 	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
+	"github.com/outrigger-mesh/outrigger/sock"
 )
 
 // maxInterim is how many 1xx responses one request may get.
@@ -75,6 +76,7 @@ func NewClientConn(conn net.Conn, o ClientOptions) *ClientConn {
 	if l.fields <= 0 {
 		l.fields = DefaultMaxHeaders
 	}
+	conn = sock.Wrap(conn)
 	c := &ClientConn{conn: conn, o: o}
 	c.rd.init(conn)
 	c.parser.limits = l

@@ -3,12 +3,13 @@ package http1
 import (
 	"bytes"
 	"errors"
-	"io"
 	"net"
 	"os"
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/outrigger-mesh/outrigger/sock"
 )
 
 // errInterrupted ends a wait that another goroutine ended with interrupt.
@@ -61,7 +62,7 @@ type reader struct {
 func (rd *reader) init(conn net.Conn) {
 	rd.conn = conn
 	switch c := conn.(type) {
-	case *net.TCPConn:
+	case *sock.Conn:
 		rd.raw, _ = c.SyscallConn()
 	case *net.UnixConn:
 		rd.raw, _ = c.SyscallConn()
@@ -251,24 +252,17 @@ func (rd *reader) idle() error {
 // readReady takes what a socket has; false means that it has nothing yet.
 func (rd *reader) readReady(fd uintptr) bool {
 	b := getBuffer(mediumBuffer)
-	for {
-		n, err := syscall.Read(int(fd), b)
-		switch {
-		case n > 0:
-			rd.buf, rd.ready.n = b, n
-			return true
-		case errors.Is(err, syscall.EINTR):
-			continue
-		}
-		putBuffer(b)
-		if errors.Is(err, syscall.EAGAIN) {
-			return false
-		}
-		if rd.ready.err = io.EOF; err != nil {
-			rd.ready.err = os.NewSyscallError("read", err)
-		}
+	n, err := sock.Read(int(fd), b) //nolint:gosec // descriptors are small
+	if n > 0 {
+		rd.buf, rd.ready.n = b, n
 		return true
 	}
+	putBuffer(b)
+	if errors.Is(err, syscall.EAGAIN) {
+		return false
+	}
+	rd.ready.err = err
+	return true
 }
 
 // read returns buffered bytes, or else waits for some. A large p is filled from the

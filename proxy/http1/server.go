@@ -12,6 +12,7 @@ import (
 
 	"github.com/outrigger-mesh/outrigger/flow"
 	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
+	"github.com/outrigger-mesh/outrigger/sock"
 )
 
 // Defaults of ServerOptions and ClientOptions, Envoy's numbers.
@@ -125,6 +126,7 @@ type ServerConn struct {
 // NewServerConn prepares a connection that was accepted.
 func NewServerConn(conn net.Conn, o ServerOptions) *ServerConn {
 	o.defaults()
+	conn = sock.Wrap(conn)
 	c := &ServerConn{conn: conn, o: o}
 	c.o.Initial = nil
 	c.rd.init(conn)

@@ -1,0 +1,139 @@
+package sock
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+)
+
+// maxQuick is the most that is written in one call which the scheduler does not
+// know of: about 10 µs of copying.
+const maxQuick = 32 << 10
+
+// Conn is a TCP socket with quick reads and writes.
+type Conn struct {
+	*net.TCPConn
+
+	raw  syscall.RawConn
+	r, w half
+}
+
+// half is one direction. Its closure is made once.
+type half struct {
+	mu    sync.Mutex // one call at a time, as in the socket itself
+	ready func(fd uintptr) bool
+	p     []byte
+	n     int
+	err   error
+}
+
+// Wrap makes reads and writes quick where conn is a TCP socket, and returns
+// anything else as it is.
+func Wrap(conn net.Conn) net.Conn {
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		return conn
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return conn
+	}
+	c := &Conn{TCPConn: tcp, raw: raw}
+	c.r.ready, c.w.ready = c.readReady, c.writeReady
+	return c
+}
+
+// Read implements net.Conn.
+func (c *Conn) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return c.TCPConn.Read(p)
+	}
+	return c.r.do(p, c.raw.Read)
+}
+
+// Write implements net.Conn.
+func (c *Conn) Write(p []byte) (int, error) {
+	if len(p) == 0 || len(p) > maxQuick {
+		return c.TCPConn.Write(p)
+	}
+	return c.w.do(p, c.raw.Write)
+}
+
+// do moves p with the poller's help.
+func (h *half) do(p []byte, poll func(func(uintptr) bool) error) (int, error) {
+	h.mu.Lock()
+	h.p, h.n, h.err = p, 0, nil
+	err := poll(h.ready)
+	n := h.n
+	if err == nil {
+		err = h.err
+	}
+	h.p = nil
+	h.mu.Unlock()
+	return n, err
+}
+
+func (c *Conn) readReady(fd uintptr) bool {
+	n, err := Read(int(fd), c.r.p) //nolint:gosec // descriptors are small
+	if errors.Is(err, syscall.EAGAIN) {
+		return false
+	}
+	c.r.n, c.r.err = n, err
+	return true
+}
+
+func (c *Conn) writeReady(fd uintptr) bool {
+	for w := &c.w; w.n < len(w.p); {
+		n, err := Write(int(fd), w.p[w.n:]) //nolint:gosec // descriptors are small
+		switch {
+		case errors.Is(err, syscall.EAGAIN):
+			return false
+		case err != nil:
+			w.err = err
+			return true
+		}
+		w.n += n
+	}
+	return true
+}
+
+// Read takes what a socket has. It is for those who wait for readability
+// themselves: syscall.EAGAIN says that there is nothing yet, io.EOF is the end.
+func Read(fd int, p []byte) (int, error) {
+	for {
+		n, errno := read(fd, p)
+		switch {
+		case errno == 0 && n == 0:
+			return 0, io.EOF
+		case errno == 0:
+			return n, nil
+		case errno == syscall.EAGAIN:
+			return 0, errAgain
+		case errno != syscall.EINTR:
+			return 0, os.NewSyscallError("read", errno)
+		}
+	}
+}
+
+// Write gives a socket what it takes; syscall.EAGAIN says that it takes nothing now.
+func Write(fd int, p []byte) (int, error) {
+	for {
+		n, errno := write(fd, p)
+		switch {
+		case errno == 0 && n == 0:
+			return 0, io.ErrUnexpectedEOF
+		case errno == 0:
+			return n, nil
+		case errno == syscall.EAGAIN:
+			return 0, errAgain
+		case errno != syscall.EINTR:
+			return 0, os.NewSyscallError("write", errno)
+		}
+	}
+}
+
+// errAgain is syscall.EAGAIN in an interface made once.
+var errAgain error = syscall.EAGAIN
