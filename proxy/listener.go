@@ -28,6 +28,7 @@ var (
 	errHeldTooMany  = errors.New("too many connections wait for configuration")
 	errDialsItself  = errors.New("not captured: the proxy's own port was dialled")
 	errListenerGone = errors.New("listener was removed")
+	errChainGone    = errors.New("filter chain was removed")
 )
 
 // ListenerStats counts as Envoy's listener.* statistics do.
@@ -38,6 +39,9 @@ type ListenerStats struct {
 	Refused       atomic.Uint64 // direct dials and connections without configuration
 	SniffTimeout  atomic.Uint64 // downstream_pre_cx_timeout
 	HandshakeFail atomic.Uint64 // ssl.connection_error
+	// Ahead counts upstreams that were dialled for silent downstreams, AheadFail
+	// those of them that could not be reached, ServerFirst those that spoke first.
+	Ahead, AheadFail, ServerFirst atomic.Uint64
 }
 
 // Listener is the live object of one listening address. The compiler is the one
@@ -162,16 +166,6 @@ func (l *Listener) untrack(c *Conn) {
 	}
 }
 
-// enter puts the connection on its chain, unless the chain was removed meanwhile.
-func (l *Listener) enter(c *Conn, chain *Chain) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	c.chain.Store(chain)
-	if spec := l.spec.Load(); spec != nil && !spec.Chains.Has(chain) {
-		c.drain(drainTime(spec))
-	}
-}
-
 // serve is the life of a connection from accept to close.
 func (l *Listener) serve(ctx context.Context, env *Listeners, raw net.Conn) {
 	c := &Conn{sock: &socket{Conn: raw}}
@@ -282,27 +276,26 @@ func (l *Listener) choose(ctx context.Context, spec *ListenerSpec, c *Conn) erro
 	c.Flow.Direction, c.Flow.Listener = spec.Direction, spec.Name
 	dst := c.Flow.Destination()
 	s := sniffer{in: &spec.Inspect}
-	c.OnDrain(func() {
-		if !s.heard.Load() { // a connection that was opened in advance
-			_ = c.sock.Conn.Close()
-		}
-	})
-	err := s.detect(c.sock, dst.Port())
-	c.OnDrain(nil)
-	if err != nil {
-		if errors.Is(err, errSniffTimeout) {
-			l.Stats.SniffTimeout.Add(1)
-		}
-		return err
-	}
 	s.found.Destination, s.found.Source = dst, c.Flow.Remote
 	s.found.DirectSource = c.Flow.Remote.Addr()
 	s.found.Local = s.found.DirectSource.IsLoopback() || s.found.DirectSource == dst.Addr()
+	err := l.inspect(ctx, &s, c)
+	defer s.ahead.drop()
+	if err != nil {
+		return err
+	}
 	c.Flow.TLS.SNI = s.found.ServerName
 	if s.found.Transport == TransportTLS {
 		c.Flow.TLS.ALPN = s.found.ALPN
 	}
-	chain := spec.Chains.Match(&s.found)
+	chain := l.settle(c, &s.found)
+	if s.ahead != nil && s.ahead.chain != chain {
+		if s.ahead.serverFirst() {
+			return errChainGone
+		}
+		s.ahead.drop()
+		s.ahead = nil
+	}
 	if chain == nil {
 		l.Stats.NoChain.Add(1)
 		refuse(c, spec.Observers, flow.NoRouteFound, errNoChain)
@@ -312,18 +305,65 @@ func (l *Listener) choose(ctx context.Context, spec *ListenerSpec, c *Conn) erro
 		return errNoChain
 	}
 	c.Flow.Chain = chain.Name
-	l.enter(c, chain)
-	return l.run(ctx, chain, c)
+	return l.run(ctx, chain, c, s.ahead)
+}
+
+// inspect lets the inspectors find out what they can. A downstream that stays
+// silent may get its upstream dialled meanwhile.
+func (l *Listener) inspect(ctx context.Context, s *sniffer, c *Conn) error {
+	c.OnDrain(func() {
+		if !s.heard.Load() { // a connection that was opened in advance
+			_ = c.sock.Conn.Close()
+		}
+	})
+	defer c.OnDrain(nil)
+	err := s.detect(c.sock, s.found.Destination.Port())
+	if errors.Is(err, errSilent) {
+		s.ahead = l.ahead(ctx, c, &s.found)
+		err = s.resume(c.sock)
+	}
+	if errors.Is(err, errSniffTimeout) {
+		l.Stats.SniffTimeout.Add(1)
+	}
+	return err
+}
+
+// settle picks the chain by the configuration of this moment, and puts the
+// connection on it in the same step: if the chain goes away, the connection drains.
+func (l *Listener) settle(c *Conn, found *Facts) *Chain {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var chain *Chain
+	if spec := l.spec.Load(); spec != nil {
+		chain = spec.Chains.Match(found)
+	}
+	c.chain.Store(chain)
+	return chain
 }
 
 // run ends TLS, asks the connection's filters and serves.
-func (l *Listener) run(ctx context.Context, chain *Chain, c *Conn) error {
+func (l *Listener) run(ctx context.Context, chain *Chain, c *Conn, a *ahead) error {
 	if chain.TLS != nil {
 		if err := handshake(ctx, chain, c); err != nil {
 			l.Stats.HandshakeFail.Add(1)
 			return fmt.Errorf("TLS handshake: %w", err)
 		}
 	}
+	if !a.serverFirst() { // else they were asked, and nothing new is known
+		if err := admit(chain, c); err != nil {
+			return err
+		}
+	}
+	if a != nil {
+		a.tcp.serveAhead(ctx, c, a)
+		return nil
+	}
+	chain.Handler.ServeConn(ctx, c)
+	return nil
+}
+
+// admit asks the chain's filters.
+func admit(chain *Chain, c *Conn) error {
 	for _, f := range chain.Filters {
 		if err := f.Accept(c.Flow); err != nil {
 			if h, ok := chain.Handler.(refuser); ok {
@@ -332,7 +372,6 @@ func (l *Listener) run(ctx context.Context, chain *Chain, c *Conn) error {
 			return err
 		}
 	}
-	chain.Handler.ServeConn(ctx, c)
 	return nil
 }
 

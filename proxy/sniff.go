@@ -43,6 +43,8 @@ var (
 var (
 	errSniffTimeout  = errors.New("nothing to inspect arrived in time")
 	errSniffTooLarge = errors.New("first message too large to inspect")
+	// errSilent is no end: the downstream has said nothing for silenceBeforeDial.
+	errSilent = errors.New("downstream is silent")
 	// errMore is a verdict's "not yet".
 	errMore = errors.New("more bytes are needed")
 )
@@ -50,13 +52,17 @@ var (
 // sniffer inspects the first bytes of one connection.
 type sniffer struct {
 	in        *Inspect
+	start     time.Time
 	heard     atomic.Bool // the first byte has come
 	tls, http bool        // inspectors without a verdict
-	found     Facts       // Transport, ServerName, ALPN
+	found     Facts
+	// ahead is the upstream connection that a silent downstream was given, or nil.
+	ahead *ahead
 }
 
 // detect reads until the inspectors that are on for this port have made up their
-// mind. What it read stays in sock.
+// mind, or returns errSilent where the downstream leaves the first word to others.
+// What it read stays in sock.
 func (s *sniffer) detect(sock *socket, port uint16) error {
 	s.found.Transport = TransportRaw
 	s.tls = s.in.TLS && (s.in.TLSDisabled == nil || !s.in.TLSDisabled(port))
@@ -64,14 +70,49 @@ func (s *sniffer) detect(sock *socket, port uint16) error {
 	if !s.tls && !s.http {
 		return nil
 	}
-	start := time.Now()
-	first := silenceBound
-	if s.in.Timeout > 0 {
-		first = s.in.Timeout
+	s.start = time.Now()
+	if s.patience() <= silenceBeforeDial {
+		return s.resume(sock)
 	}
-	_ = sock.SetReadDeadline(start.Add(first))
+	err := s.wait(sock, silenceBeforeDial)
+	if errors.Is(err, os.ErrDeadlineExceeded) && !s.heard.Load() {
+		return errSilent
+	}
+	return s.verdict(err)
+}
+
+// resume goes on after errSilent. Where the upstream that was dialled meanwhile
+// speaks first, there is nothing to find.
+func (s *sniffer) resume(sock *socket) error {
+	return s.verdict(s.wait(sock, s.patience()))
+}
+
+// patience is how long the first byte may take.
+func (s *sniffer) patience() time.Duration {
+	if s.in.Timeout > 0 {
+		return s.in.Timeout
+	}
+	return silenceBound
+}
+
+// progress is until when all that follows the first byte has to come.
+func (s *sniffer) progress() time.Time {
+	if s.in.Timeout > 0 {
+		return s.start.Add(s.in.Timeout)
+	}
+	return time.Now().Add(progressBound)
+}
+
+// wait reads with a bound on the first byte, counted from the start.
+func (s *sniffer) wait(sock *socket, first time.Duration) error {
+	_ = sock.SetReadDeadline(s.start.Add(first))
 	err := s.read(sock)
 	_ = sock.SetReadDeadline(time.Time{})
+	return err
+}
+
+// verdict says what a wait that ended in time-out means.
+func (s *sniffer) verdict(err error) error {
 	if err != nil && errors.Is(err, os.ErrDeadlineExceeded) {
 		if s.in.Timeout > 0 && s.in.ContinueOnTimeout {
 			return nil
@@ -85,13 +126,19 @@ func (s *sniffer) detect(sock *socket, port uint16) error {
 func (s *sniffer) read(sock *socket) error {
 	var n int
 	var err error
-	if sock.held, n, err = firstBytes(sock.Conn); err != nil {
+	sock.held, n, err = firstBytes(sock.Conn)
+	if sock.held != nil {
+		sock.prefix = (*sock.held)[:n]
+	}
+	if s.ahead.heard() {
+		s.heard.Store(true)
+		return nil
+	}
+	if err != nil {
 		return fmt.Errorf("inspect: %w", err)
 	}
 	s.heard.Store(true)
-	if s.in.Timeout <= 0 {
-		_ = sock.SetReadDeadline(time.Now().Add(progressBound))
-	}
+	_ = sock.SetReadDeadline(s.progress())
 	for buf := (*sock.held)[:n]; ; buf = buf[:len(buf)+n] {
 		sock.prefix = buf
 		if n > 0 {

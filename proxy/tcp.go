@@ -49,20 +49,42 @@ func (t *TCP) Spec() *TCPSpec { return &t.spec }
 
 // ServeConn connects upstream and relays until both directions have ended.
 func (t *TCP) ServeConn(ctx context.Context, c *Conn) {
-	rec := &flow.Record{Conn: c.Flow, Start: c.Flow.Start, Ext: t.spec.Ext}
+	rec := new(flow.Record)
+	t.begin(c, rec)
 	defer t.finish(rec)
 	up, err := t.connect(ctx, c, rec)
 	if err != nil {
 		t.fail(rec, err)
 		return
 	}
+	t.carry(ctx, c, rec, up, sideOf(up))
+}
+
+// serveAhead is ServeConn with an upstream that was dialled before, or that is
+// dialled anew where it is gone again.
+func (t *TCP) serveAhead(ctx context.Context, c *Conn, a *ahead) {
+	up, from, err := a.take()
+	if err != nil {
+		t.ServeConn(ctx, c)
+		return
+	}
+	defer t.finish(&a.rec)
+	t.carry(ctx, c, &a.rec, up, from)
+}
+
+// begin opens the record of a connection.
+func (t *TCP) begin(c *Conn, rec *flow.Record) {
+	rec.Conn, rec.Start, rec.Ext = c.Flow, c.Flow.Start, t.spec.Ext
+}
+
+// carry relays between the two connections; other is the upstream's side.
+func (t *TCP) carry(ctx context.Context, c *Conn, rec *flow.Record, up *upstream.Conn, other side) {
 	defer up.Done()
-	rec.Upstream.Endpoint, rec.Upstream.Local = up.Endpoint.Addr(), addrPort(up.LocalAddr())
+	rec.Upstream.Endpoint, rec.Upstream.Local = up.Endpoint.Addr(), up.Local()
 	if up.TLS.Established {
 		rec.Upstream.TLS, rec.Upstream.Peer = true, &up.TLS.Peer
 	}
-	tcp, _ := up.Conn.(*net.TCPConn)
-	r := relay{down: side{conn: c, tcp: c.bare(), peeked: c.peeked}, up: side{conn: up.Conn, tcp: tcp}, idle: t.spec.IdleTimeout}
+	r := relay{down: side{conn: c, tcp: c.bare(), peeked: c.peeked}, up: other, idle: t.spec.IdleTimeout}
 	if t.spec.MaxDuration > 0 {
 		r.deadline = c.Flow.Start.Add(t.spec.MaxDuration)
 	}
@@ -72,6 +94,12 @@ func (t *TCP) ServeConn(ctx context.Context, c *Conn) {
 		rec.Flags.Set(flow.DurationTimeout)
 	}
 	rec.Termination = end.text()
+}
+
+// sideOf is an upstream connection as an end of a relay.
+func sideOf(up *upstream.Conn) side {
+	tcp, _ := up.Conn.(*net.TCPConn)
+	return side{conn: up.Conn, tcp: tcp}
 }
 
 // connect picks a cluster by weight and dials its endpoints until one answers.
@@ -132,7 +160,8 @@ func (t *TCP) fail(rec *flow.Record, err error) {
 
 // refused records a connection that a filter turned away.
 func (t *TCP) refused(c *Conn, why error) {
-	rec := &flow.Record{Conn: c.Flow, Start: c.Flow.Start, Ext: t.spec.Ext, Termination: why.Error()}
+	rec := &flow.Record{Termination: why.Error()}
+	t.begin(c, rec)
 	if fe, ok := flow.AsError(why); ok && fe.Details != "" {
 		rec.Termination = fe.Details
 	}

@@ -91,6 +91,9 @@ func (s *Sidecar) countListeners(emit metrics.Emit) {
 		emit("listener.downstream_pre_cx_timeout", label, float64(st.SniffTimeout.Load()), metrics.Counter)
 		emit("listener.downstream_cx_refused", label, float64(st.Refused.Load()), metrics.Counter)
 		emit("listener.ssl.connection_error", label, float64(st.HandshakeFail.Load()), metrics.Counter)
+		emit("listener.outrigger.upstream_dialled_ahead", label, float64(st.Ahead.Load()), metrics.Counter)
+		emit("listener.outrigger.upstream_dialled_ahead_failed", label, float64(st.AheadFail.Load()), metrics.Counter)
+		emit("listener.outrigger.server_first", label, float64(st.ServerFirst.Load()), metrics.Counter)
 	}
 }
 
