@@ -48,6 +48,9 @@ type Request struct {
 	Authority string
 	Protocol  string
 	Head      Head
+	// Remote is the downstream's address as trusted proxies tell it, where that is
+	// not the connection's own; its port is 0.
+	Remote netip.AddrPort
 	// Bytes counts body bytes (HTTP) or all payload bytes (TCP) received.
 	Bytes int64
 	// Complete is when the last byte of the request arrived.

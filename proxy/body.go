@@ -31,6 +31,7 @@ type requestBody struct {
 
 	// owned by the reader
 	n    int64
+	here int64  // of it, what had arrived when the last attempt began
 	kept []byte // what passed
 	at   int    // how much of kept this attempt has read
 	pool *[]byte
@@ -63,6 +64,16 @@ func (b *requestBody) stop() {
 		b.late.stop()
 	}
 }
+
+// note counts what has arrived by now, whether or not an upstream will take it.
+func (b *requestBody) note() {
+	if a, ok := b.src.(interface{ Arrived() int64 }); ok {
+		b.here = a.Arrived()
+	}
+}
+
+// received is how many bytes of content have come.
+func (b *requestBody) received() int64 { return max(b.n, b.here) }
 
 // completed is when the request's last byte was read, or zero.
 func (b *requestBody) completed() time.Time {
@@ -106,7 +117,7 @@ func (b *requestBody) end() {
 	if b.pool != nil {
 		putBuffer(b.pool)
 	}
-	b.src, b.onDone, b.late, b.pool, b.kept, b.at, b.n = nil, nil, nil, nil, nil, 0, 0
+	b.src, b.onDone, b.late, b.pool, b.kept, b.at, b.n, b.here = nil, nil, nil, nil, nil, 0, 0, 0
 	b.slow.Store(false)
 	b.keep.Store(false)
 	b.took.Store(0)

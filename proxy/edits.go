@@ -36,8 +36,9 @@ type HeaderEdits struct {
 }
 
 // apply changes h: removals first, then, all values being computed against what
-// is there now, overwrites before appends.
-func (e *HeaderEdits) apply(x *Exchange, h *httpmsg.Header) {
+// is there now, overwrites before appends. As in Envoy a field that is overwritten
+// moves to the end, and what is appended to a field of once is joined to it.
+func (e *HeaderEdits) apply(x *Exchange, h *httpmsg.Header, once map[string]bool) {
 	if e == nil {
 		return
 	}
@@ -56,10 +57,12 @@ func (e *HeaderEdits) apply(x *Exchange, h *httpmsg.Header) {
 		}
 		switch s.Action {
 		case OverwriteOrAdd:
-			h.Set(s.Name, values[i])
+			h.Del(s.Name)
+			h.Add(s.Name, values[i])
 		case OverwriteIfExists:
 			if h.Has(s.Name) {
-				h.Set(s.Name, values[i])
+				h.Del(s.Name)
+				h.Add(s.Name, values[i])
 			}
 		case AppendOrAdd, AddIfAbsent:
 		}
@@ -69,7 +72,9 @@ func (e *HeaderEdits) apply(x *Exchange, h *httpmsg.Header) {
 		if values[i] == "" && !s.KeepEmpty {
 			continue
 		}
-		if s.Action == AppendOrAdd || s.Action == AddIfAbsent && !h.Has(s.Name) {
+		switch {
+		case s.Action == AppendOrAdd && once[s.Name] && joinTo(h.Fields, s.Name, values[i]):
+		case s.Action == AppendOrAdd, s.Action == AddIfAbsent && !h.Has(s.Name):
 			h.Add(s.Name, values[i])
 		}
 	}

@@ -41,6 +41,7 @@ type passage struct {
 	entered   int // filters that saw the request
 	rematched bool
 	decorated bool // the request named an operation of its own
+	internal  bool // the sender may use the router's control headers
 }
 
 // trip is the forwarding part of an exchange.
@@ -54,7 +55,22 @@ type trip struct {
 	// deadline is the end of the rule's timeout; zero is none.
 	deadline time.Time
 	late     *alarm
+	whole    *alarm // of the exchange's longest duration; nil without
+
+	limits
+	mild bool // a timeout is answered with 204 (x-envoy-upstream-rq-timeout-alt-response)
 }
+
+// expected is how long the upstream may take for one attempt; 0 is for ever.
+func (l *limits) expected() time.Duration {
+	if l.perTry > 0 {
+		return l.perTry
+	}
+	return l.timeout
+}
+
+// errTooLong ends an exchange that has taken as long as it may.
+var errTooLong = &flow.Error{Side: flow.SideInternal, Flag: flow.LocalReset, Kind: flow.KindTimeout, Details: "max_duration_timeout"}
 
 // leave is how another goroutine ends the exchange when the downstream leaves.
 type leave struct {
@@ -155,10 +171,14 @@ func (h *HTTP) admit(x *Exchange) *Reply {
 	}
 	path, verdict := h.spec.Path.normalize(r.Path)
 	switch {
-	case verdict == pathRefused, verdict == pathRedirect && route.IsGRPC(r):
+	case verdict == pathRefused:
+		return replyBadPath
+	case verdict == pathRedirect && route.IsGRPC(r):
+		r.Path = path
 		return replyBadPath
 	case verdict == pathRedirect:
-		return &Reply{Status: 307, Details: "path_normalization_redirect", Header: []httpmsg.Field{{Name: "location", Value: path}}}
+		r.Path = path // Envoy logs the normal form, and as a failure
+		return &Reply{Status: 307, Details: "path_normalization_failed", Header: []httpmsg.Field{{Name: "location", Value: path}}}
 	}
 	r.Path = path
 	return nil
@@ -182,6 +202,10 @@ func (h *HTTP) match(x *Exchange) *Reply {
 	x.Rule = rule
 	x.passage.filters = rule.Filters
 	x.Record.Route, x.Record.Ext = rule.Name, rule.Ext
+	x.Record.Upstream.Cluster = ""
+	if w := pick(rule.Clusters, x.Random); w != nil && w.Cluster != nil {
+		x.Record.Upstream.Cluster = w.Cluster.Name() // a filter may refuse the request
+	}
 	return nil
 }
 
@@ -277,6 +301,8 @@ func (x *Exchange) broken(err error) {
 		x.Record.Details = "downstream_remote_disconnect"
 	case fe.Side == flow.SideDownstream && fe.Details != "":
 		x.Record.Details = fe.Details
+	case fe.Kind == flow.KindTimeout && fe.Details != "":
+		x.Record.Details = fe.Details
 	case fe.Kind == flow.KindTimeout:
 		x.Record.Details = "response_timeout"
 	default:
@@ -292,6 +318,9 @@ func (x *Exchange) fail(err error) {
 	}
 	if x.h.spec.SuppressEnvoyHeaders && reply.Header != nil { // the replies of a table have none, and are shared
 		reply.Header = nil // x-envoy-overloaded
+	}
+	if x.trip.mild && reply.Status == 504 {
+		reply.Status, reply.Body = 204, ""
 	}
 	if reply.FailureReason != "" {
 		x.Record.Upstream.FailureReason = reply.FailureReason
@@ -351,7 +380,7 @@ func (x *Exchange) finish() {
 	}
 	x.noteRequest()
 	rec := &x.Record
-	rec.Request.Bytes = x.body.n
+	rec.Request.Bytes = x.body.received()
 	if done := x.body.completed(); !done.IsZero() {
 		rec.Request.Complete = done.Sub(rec.Start)
 	}
@@ -373,8 +402,10 @@ func (x *Exchange) letGo() {
 			w.Unwatch()
 		}
 	}
-	if x.trip.late != nil {
-		x.trip.late.stop()
+	for _, a := range [...]*alarm{x.trip.late, x.trip.whole} {
+		if a != nil {
+			a.stop()
+		}
 	}
 	x.body.stop()
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/outrigger-mesh/outrigger/flow"
 	"github.com/outrigger-mesh/outrigger/lb"
 	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
+	"github.com/outrigger-mesh/outrigger/route"
 	"github.com/outrigger-mesh/outrigger/upstream"
 )
 
@@ -20,14 +21,17 @@ func (h *HTTP) forward(x *Exchange) error {
 	x.trip.cluster = w
 	x.Record.Upstream.Cluster = w.Cluster.Name()
 	if err := w.Cluster.Ensure(x.session.ctx); err != nil {
+		x.Record.Upstream.Cluster = "" // a cluster that is not known has no name
 		return err
 	}
+	x.trip.limits = x.decide()
+	x.armDuration(x.maxDuration())
 	x.prepare(w)
 	x.watch()
 	x.trip.hint = lb.Hint{Random: x.Random, OrigDst: x.Conn.OriginalDst, MaxPicks: 1, Tried: x.trip.tried[:0]}
-	retry := rule.Retry
-	if retry == nil || retry.Max <= 0 || retry.On == 0 || x.Request.Upgrade != "" {
-		return x.attempt(w.Cluster, 0)
+	retry := x.trip.retry
+	if retry == nil || retry.Max <= 0 || retry.On == 0 {
+		return x.attempt(w.Cluster, x.trip.perTry)
 	}
 	x.body.record(x.Request.ContentLength)
 	return x.attempts(w.Cluster, retry)
@@ -35,12 +39,8 @@ func (h *HTTP) forward(x *Exchange) error {
 
 // attempts repeats attempt under a retry policy.
 func (x *Exchange) attempts(c *upstream.Cluster, retry *Retry) error {
-	perTry := retry.PerTry
-	if x.Rule.Timeout > 0 && perTry >= x.Rule.Timeout {
-		perTry = 0
-	}
 	for k := 0; ; k++ {
-		err := x.attempt(c, perTry)
+		err := x.attempt(c, x.trip.perTry)
 		if k > 0 {
 			c.ReleaseRetry()
 			if err == nil && x.Response.Status < 500 {
@@ -133,25 +133,24 @@ func timedOut(details string) *flow.Error {
 // configured edits, the rewrites.
 func (x *Exchange) prepare(w *WeightedCluster) {
 	rule, r := x.Rule, x.Request
-	if rule.Timeout > 0 {
-		x.armTimeout(rule.Timeout)
+	if x.trip.timeout > 0 {
+		x.armTimeout(x.trip.timeout)
 	}
 	notes := !x.h.spec.SuppressEnvoyHeaders
-	if notes {
-		expected := rule.Timeout
-		if rule.Retry != nil && rule.Retry.PerTry > 0 && (expected == 0 || rule.Retry.PerTry < expected) {
-			expected = rule.Retry.PerTry
-		}
-		if expected > 0 {
+	if expected := x.trip.expected(); expected > 0 {
+		if notes {
 			r.Header.Set("x-envoy-expected-rq-timeout-ms", milliseconds(expected))
+		}
+		if rule.GRPC != nil && rule.GRPC.Replaces && route.IsGRPC(r) {
+			r.Header.Set("grpc-timeout", grpcTimeoutText(expected))
 		}
 	}
 	if rule.Edits.IncludeAttemptCount {
 		r.Header.Set("x-envoy-attempt-count", "1")
 	}
-	w.Request.apply(x, &r.Header)
+	w.Request.apply(x, &r.Header, joinedInRequests)
 	for _, e := range rule.Edits.Request {
-		e.apply(x, &r.Header)
+		e.apply(x, &r.Header, joinedInRequests)
 	}
 	rule.Rewrite.apply(r, w.HostRewrite, notes)
 	r.Interim = x.leave.onInterim
@@ -168,6 +167,22 @@ func (x *Exchange) armTimeout(d time.Duration) {
 	}
 }
 
+// armDuration starts the clock of the whole exchange.
+func (x *Exchange) armDuration(d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	x.trip.whole = &alarm{}
+	x.trip.whole.start(time.Until(x.Record.Start.Add(d)), func() {
+		x.leave.mu.Lock()
+		defer x.leave.mu.Unlock()
+		x.leave.cause = errTooLong
+		if x.leave.stream != nil {
+			x.leave.stream.Abort(errTooLong)
+		}
+	})
+}
+
 // watch has the downstream watched while the upstream is awaited.
 func (x *Exchange) watch() {
 	if w, ok := x.w.(watcher); ok {
@@ -180,14 +195,15 @@ func (x *Exchange) watch() {
 // x.Response.
 func (x *Exchange) attempt(c *upstream.Cluster, perTry time.Duration) error {
 	up := &x.Record.Upstream
-	if retry := x.Rule.Retry; retry != nil && retry.PreviousHosts && up.Attempts > 0 {
+	if retry := x.trip.retry; retry != nil && retry.PreviousHosts && up.Attempts > 0 {
 		x.trip.hint.MaxPicks = retry.HostAttempts + 1
 	}
+	up.Attempts++ // also where there is no endpoint, as in Envoy
 	ep, err := c.Pick(&x.trip.hint)
 	if err != nil {
 		return err
 	}
-	up.Attempts++
+	x.body.note()
 	up.Endpoint = ep.Addr()
 	x.trip.hint.Tried = append(x.trip.hint.Tried, ep)
 	stream, err := c.Open(x.session.ctx, ep, &x.h.open)
@@ -255,7 +271,7 @@ func (x *Exchange) roundTrip(c *upstream.Cluster, stream *upstream.Stream, perTr
 	sent := time.Now()
 	deadline, why := x.bounds(sent, perTry)
 	var late *alarm
-	if x.body.completed().IsZero() && (x.Rule.Timeout > 0 || perTry > 0) {
+	if x.body.completed().IsZero() && (x.trip.timeout > 0 || perTry > 0) {
 		late = &alarm{}
 		x.body.onDone = x.onRequestDone(late, stream, perTry)
 	}
@@ -274,7 +290,7 @@ func (x *Exchange) roundTrip(c *upstream.Cluster, stream *upstream.Stream, perTr
 // onRequestDone starts the timeouts of a request whose body was still on its way
 // when the attempt began. It runs on the goroutine that reads the body.
 func (x *Exchange) onRequestDone(late *alarm, stream *upstream.Stream, perTry time.Duration) func() {
-	limit := x.Rule.Timeout
+	limit := x.trip.timeout
 	details := "response_timeout"
 	if perTry > 0 && (limit == 0 || perTry < limit) {
 		limit, details = perTry, "upstream_per_try_timeout"
@@ -303,7 +319,7 @@ func (x *Exchange) classify(c *upstream.Cluster, err error, why bound) error {
 // boundBody keeps the rule's timeout over the response's body, where that is not
 // here already.
 func (x *Exchange) boundBody() {
-	if x.Rule.Timeout <= 0 || x.Response.Tunnel != nil || x.Response.Body == httpmsg.NoBody {
+	if x.trip.timeout <= 0 || x.Response.Tunnel != nil || x.Response.Body == httpmsg.NoBody {
 		return
 	}
 	if n := int64(x.Response.Body.Buffered()); n < 0 || n > 0 && n == x.Response.ContentLength {
@@ -315,7 +331,7 @@ func (x *Exchange) boundBody() {
 		if done.IsZero() {
 			return
 		}
-		end = done.Add(x.Rule.Timeout)
+		end = done.Add(x.trip.timeout)
 	}
 	stream := x.trip.stream
 	x.trip.late = &alarm{}

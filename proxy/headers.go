@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"net/netip"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -24,7 +23,13 @@ import (
 
 // found is what one pass over a request's fields notes of the rest.
 type found struct {
-	proto, id, cert, forwarded, decorator bool
+	proto, id, cert, forwarded, referer, decorator bool
+}
+
+// standing is what a request's sender may say of it.
+type standing struct {
+	inside bool // the sender is one of the configured internal addresses
+	edge   bool // the sender is not, and this is the first proxy
 }
 
 // stamp brings the request's headers into the form that filters, routes and the
@@ -32,10 +37,17 @@ type found struct {
 func (h *HTTP) stamp(x *Exchange) {
 	spec := &h.spec.Request
 	r := x.Request
-	f := h.sift(r)
+	who := standing{inside: spec.internal(x)}
+	who.edge = spec.UseRemoteAddress && !who.inside
+	x.passage.internal = who.inside
+	f := h.sift(r, who)
 	x.passage.decorated = f.decorator
-	inside := spec.internal(x)
-	edge := spec.UseRemoteAddress && !inside
+	if f.forwarded || spec.XFFTrustedHops > 0 {
+		x.Record.Request.Remote = spec.remote(&r.Header)
+	}
+	if f.referer && !validReferer(r.Header.Value("referer")) {
+		r.Header.Del("referer")
+	}
 	if spec.UseRemoteAddress {
 		appendPeer(&r.Header, x.Conn)
 		if spec.XFFTrustedHops == 0 {
@@ -52,12 +64,12 @@ func (h *HTTP) stamp(x *Exchange) {
 		r.Header.Set("x-forwarded-proto", proto)
 	}
 	switch {
-	case inside:
+	case who.inside:
 		r.Header.Add("x-envoy-internal", "true")
-	case edge:
-		r.Header.Set("x-envoy-external-address", x.Conn.Remote.Addr().String())
+	case who.edge:
+		r.Header.Set("x-envoy-external-address", x.Remote().String())
 	}
-	if spec.GenerateRequestID && (!f.id || edge && !spec.PreserveExternalRequestID) {
+	if spec.GenerateRequestID && (!f.id || who.edge && !spec.PreserveExternalRequestID) {
 		r.Header.Set("x-request-id", x.newRequestID())
 	}
 	h.stampCert(x, f.cert)
@@ -75,12 +87,18 @@ func (x *Exchange) trustScheme() {
 	}
 }
 
-// sift removes, in one pass, what must not pass this hop or must not be believed.
-func (h *HTTP) sift(r *httpmsg.Request) (f found) {
+// sift removes, in one pass, what must not pass this hop or must not be believed,
+// and joins what Envoy joins.
+func (h *HTTP) sift(r *httpmsg.Request, who standing) (f found) {
 	fields := r.Header.Fields
 	kept := fields[:0]
+	var seen repeats
 	for i := range fields {
-		if h.keep(&fields[i], r, &f) {
+		name := fields[i].Name
+		if seen.add(name) && joinedInRequests[name] && joinTo(kept, name, fields[i].Value) {
+			continue
+		}
+		if h.keep(&fields[i], r, who, &f) {
 			kept = append(kept, fields[i])
 		}
 	}
@@ -89,70 +107,52 @@ func (h *HTTP) sift(r *httpmsg.Request) (f found) {
 	return f
 }
 
-// keep decides about one field of a request. Nobody upstream of a sidecar is
-// trusted with the router's control headers: Envoy's default since 1.33.
-func (h *HTTP) keep(f *httpmsg.Field, r *httpmsg.Request, seen *found) bool {
+// keep decides about one field of a request.
+func (h *HTTP) keep(f *httpmsg.Field, r *httpmsg.Request, who standing, seen *found) bool {
 	switch f.Name {
-	case "connection", "upgrade", "keep-alive", "proxy-connection", "transfer-encoding":
+	case "connection", "upgrade":
+		return r.Upgrade != ""
+	case "keep-alive", "proxy-connection", "transfer-encoding":
 		return false
 	case "te":
-		return r.Upgrade != "" || strings.EqualFold(strings.TrimSpace(f.Value), "trailers")
+		return r.Upgrade != "" || f.Value == "trailers"
 	case "x-forwarded-proto":
-		seen.proto = true
+		seen.proto = f.Value != ""
 	case "x-request-id":
-		seen.id = true
+		seen.id = f.Value != ""
 	case "x-forwarded-client-cert":
 		seen.cert = true
 	case "x-forwarded-for":
 		seen.forwarded = true
+	case "referer":
+		seen.referer = true
 	default:
-		return !strings.HasPrefix(f.Name, "x-envoy-") || h.keepEnvoy(f.Name, seen)
+		return !strings.HasPrefix(f.Name, "x-envoy-") || h.keepEnvoy(f.Name, who, seen)
 	}
 	return true
 }
 
-// keepEnvoy decides about a field whose name starts with x-envoy-.
-func (h *HTTP) keepEnvoy(name string, seen *found) bool {
+// keepEnvoy decides about a field whose name starts with x-envoy-. Only senders
+// that are configured as internal are trusted with the router's control headers:
+// nobody, unless there is a configuration (Envoy's default since 1.33).
+func (h *HTTP) keepEnvoy(name string, who standing, seen *found) bool {
 	switch name[len("x-envoy-"):] {
-	case "internal", "retriable-status-codes", "retriable-header-names", "retry-on", "retry-grpc-on", "max-retries",
-		"upstream-alt-stat-name", "upstream-rq-timeout-ms", "upstream-rq-per-try-timeout-ms",
-		"upstream-rq-timeout-alt-response", "expected-rq-timeout-ms", "force-trace", "ip-tags", "original-url",
-		"hedge-on-per-try-timeout":
+	case "internal":
 		return false
+	case "retriable-status-codes", "retriable-header-names", "retry-on", "retry-grpc-on", "max-retries",
+		"upstream-alt-stat-name", "upstream-rq-timeout-ms", "upstream-rq-per-try-timeout-ms",
+		"upstream-rq-timeout-alt-response", "upstream-stream-duration-ms", "expected-rq-timeout-ms", "force-trace",
+		"ip-tags", "original-url", "hedge-on-per-try-timeout":
+		return who.inside
 	case "decorator-operation":
 		seen.decorator = true
-		return h.spec.Direction != flow.Inbound
+		return !who.edge && (!h.spec.Decorate || h.spec.Direction != flow.Inbound)
 	case "peer-metadata", "peer-metadata-id":
 		return !h.spec.Request.StripPeerMetadata || h.spec.Direction != flow.Inbound
 	case "downstream-service-cluster", "downstream-service-node", "original-path", "original-host":
-		return !h.spec.Request.UseRemoteAddress
+		return !who.edge
 	}
 	return true
-}
-
-// internal tells whether the request comes from an address that is configured as
-// internal.
-func (s *RequestSpec) internal(x *Exchange) bool {
-	if len(s.InternalRanges) == 0 {
-		return false
-	}
-	addr := x.Conn.Remote.Addr()
-	xff, forwarded := x.Request.Header.Joined("x-forwarded-for")
-	if s.UseRemoteAddress == forwarded {
-		return false // at the edge somebody forwarded; behind it nobody did
-	}
-	if forwarded {
-		var err error
-		if addr, err = netip.ParseAddr(strings.TrimSpace(xff)); err != nil {
-			return false
-		}
-	}
-	for _, p := range s.InternalRanges {
-		if p.Contains(addr.Unmap()) {
-			return true
-		}
-	}
-	return false
 }
 
 func appendPeer(h *httpmsg.Header, c *flow.Conn) {
@@ -160,8 +160,8 @@ func appendPeer(h *httpmsg.Header, c *flow.Conn) {
 	if peer.IsLoopback() {
 		peer = c.Local.Addr()
 	}
-	if old, ok := h.Joined("x-forwarded-for"); ok {
-		h.Set("x-forwarded-for", old+","+peer.String())
+	if old, ok := h.Get("x-forwarded-for"); ok { // joined already
+		h.Set("x-forwarded-for", joined(old, peer.String()))
 		return
 	}
 	h.Add("x-forwarded-for", peer.String())
@@ -223,10 +223,10 @@ func (x *Exchange) editResponse(resp *httpmsg.Response) {
 		return
 	}
 	if w := x.trip.cluster; w != nil {
-		w.Response.apply(x, &resp.Header)
+		w.Response.apply(x, &resp.Header, joinedInResponses)
 	}
 	for _, e := range x.Rule.Edits.Response {
-		e.apply(x, &resp.Header)
+		e.apply(x, &resp.Header, joinedInResponses)
 	}
 }
 
@@ -254,16 +254,25 @@ func (h *HTTP) finishHead(resp *httpmsg.Response, now time.Time) {
 	date, server := false, false
 	fields := resp.Header.Fields
 	kept := fields[:0]
+	var seen repeats
 	for i := range fields {
-		switch fields[i].Name {
-		case "connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade":
+		name := fields[i].Name
+		if seen.add(name) && joinedInResponses[name] && joinTo(kept, name, fields[i].Value) {
+			continue
+		}
+		switch name {
+		case "connection", "upgrade":
+			if resp.Tunnel == nil {
+				continue
+			}
+		case "keep-alive", "proxy-connection", "transfer-encoding":
 			continue
 		case "x-envoy-peer-metadata", "x-envoy-peer-metadata-id":
 			if h.spec.Request.StripPeerMetadata && h.spec.Direction == flow.Outbound {
 				continue
 			}
 		case "x-envoy-decorator-operation":
-			if h.spec.Direction == flow.Outbound {
+			if h.spec.Decorate && h.spec.Direction == flow.Outbound {
 				continue
 			}
 		case "date":

@@ -65,13 +65,13 @@ func TestRequestHeadersAreEnvoysInItsOrder(t *testing.T) {
 		"x-envoy-internal: true\r\nx-envoy-retry-on: 5xx\r\nX-Envoy-Max-Retries: 9\r\nx-forwarded-client-cert: By=me\r\nAccept: */*\r\n\r\n")
 	want := `GET /v2/x?q=1 HTTP/1.1
 host: other.test
-x-over: new
 accept: */*
 x-forwarded-proto: http
 x-request-id: ID
 x-envoy-decorator-operation: reviews:80/*
 x-envoy-expected-rq-timeout-ms: 1000
 x-envoy-attempt-count: 1
+x-over: new
 x-added: 1
 x-path: /api/x?q=1
 x-envoy-original-host: a.test
@@ -109,7 +109,7 @@ func TestResponseHeadersAreEnvoys(t *testing.T) {
 	}{
 		{"outbound", proxy.HTTPSpec{Direction: flow.Outbound, Decorate: true, Request: proxy.RequestSpec{StripPeerMetadata: true}, Response: proxy.ResponseSpec{ServerName: "istio-envoy"}}, "istio-envoy", "", ""},
 		{"inbound", proxy.HTTPSpec{Direction: flow.Inbound, Decorate: true, Request: proxy.RequestSpec{StripPeerMetadata: true}, Response: proxy.ResponseSpec{ServerName: "istio-envoy"}}, "istio-envoy", "ours", "CgE"},
-		{"server passed through", proxy.HTTPSpec{Direction: flow.Outbound, Response: proxy.ResponseSpec{ServerHeader: proxy.ServerPassThrough}}, "gunicorn", "", "CgE"},
+		{"server passed through", proxy.HTTPSpec{Direction: flow.Outbound, Response: proxy.ResponseSpec{ServerHeader: proxy.ServerPassThrough}}, "gunicorn", "theirs", "CgE"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -135,7 +135,7 @@ func TestResponseHeadersAreEnvoys(t *testing.T) {
 
 func TestInboundStripsWhatOnlySidecarsShouldSee(t *testing.T) {
 	t.Parallel()
-	g := httpRig(t, proxy.HTTPSpec{Direction: flow.Inbound, Request: proxy.RequestSpec{StripPeerMetadata: true}}, to(cluster(t, nil, script(t, echoHead("")))))
+	g := httpRig(t, proxy.HTTPSpec{Direction: flow.Inbound, Decorate: true, Request: proxy.RequestSpec{StripPeerMetadata: true}}, to(cluster(t, nil, script(t, echoHead("")))))
 	got := bodyOf(t, g.ask("GET / HTTP/1.1\r\nhost: a\r\nx-envoy-peer-metadata: CgE\r\nx-envoy-peer-metadata-id: x\r\nx-envoy-decorator-operation: op\r\nx-envoy-attempt-count: 2\r\n\r\n"))
 	if want := "GET / HTTP/1.1\nhost: a\nx-envoy-attempt-count: 2\nx-forwarded-proto: http\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)

@@ -65,11 +65,12 @@ var (
 	replyNoRoutes        = &Reply{Status: 404, Flag: flow.NoRouteFound, Flagged: true, Details: "route_configuration_not_found"}
 	replyMissingPath     = &Reply{Status: 404, Details: "missing_path_rejected"}
 	replyAbsolutePath    = &Reply{Status: 404, Details: "absolute_path_rejected"}
-	replyBadPath         = &Reply{Status: 400, Details: "path_normalization_failed"}
+	replyBadPath         = &Reply{Status: 400, Details: "path_normalization_failed", Close: true}
 	replyUpgradeFailed   = &Reply{Status: 403, Details: "upgrade_failed", Close: true}
 	replyStreamIdleEarly = &Reply{Status: 408, Flag: flow.StreamIdleTimeout, Flagged: true, Body: "stream timeout", Details: "stream_idle_timeout", Close: true}
 	replyRequestTimeout  = &Reply{Status: 408, Body: "request timeout", Details: "request_overall_timeout", Close: true}
 	replyReplayLimit     = &Reply{Status: 507, Body: "exceeded request buffer limit while retrying upstream", Details: "request_payload_exceeded_retry_buffer_limit"}
+	replyTooLong         = &Reply{Status: 408, Body: "downstream duration timeout", GRPCStatus: 4, Details: "max_duration_timeout"}
 	replyStreamIdle      = &Reply{Status: 504, Flag: flow.StreamIdleTimeout, Flagged: true, Body: "stream timeout", Details: "stream_idle_timeout"}
 )
 
@@ -87,6 +88,7 @@ var refusals = [...]struct {
 	{"the downstream sends nothing more of its request", replyStreamIdleEarly},
 	{"the request is not complete within the request timeout", replyRequestTimeout},
 	{"the body outgrew 1 MiB when a retry was decided already", replyReplayLimit},
+	{"the exchange takes longer than it may as a whole", replyTooLong},
 	{"the upstream sends nothing for longer than the stream idle timeout", replyStreamIdle},
 }
 
@@ -120,6 +122,8 @@ func replyFor(err error, attempts int) *Reply {
 		return replyStreamIdle
 	case fe == errReplayLimit:
 		return replyReplayLimit
+	case fe == errTooLong:
+		return replyTooLong
 	}
 	if fe.Kind == flow.KindTimeout && fe.Details != "" {
 		r.Details = fe.Details

@@ -36,35 +36,35 @@ func (p *PathRewrite) apply(path string) string {
 }
 
 // apply changes the request and notes what it was, as Envoy's router does:
-// authority first, then path.
+// authority first, then path. The weighted cluster's host is only a step on the
+// way to the route's own.
 func (rw *Rewrite) apply(r *httpmsg.Request, host string, notes bool) {
-	if rw != nil && rw.Host != "" && host == "" {
-		host = rw.Host
+	if host != "" {
+		r.Authority = host
 	}
-	if host != "" && host != r.Authority {
-		if rw != nil && rw.AppendForwardedHost {
-			appendForwardedHost(&r.Header, r.Authority)
-		}
+	if rw == nil {
+		return
+	}
+	if rw.Host != "" {
 		if notes {
 			r.Header.Set("x-envoy-original-host", r.Authority)
 		}
-		r.Authority = host
-	}
-	if rw != nil && rw.Path != nil {
-		path := rw.Path.apply(r.Path)
-		if path == r.Path {
-			return
+		if rw.AppendForwardedHost {
+			appendForwardedHost(&r.Header, r.Authority)
 		}
+		r.Authority = rw.Host
+	}
+	if rw.Path != nil {
 		if notes {
 			r.Header.Set("x-envoy-original-path", r.Path)
 		}
-		r.Path = path
+		r.Path = rw.Path.apply(r.Path)
 	}
 }
 
 // appendForwardedHost adds the authority unless it is the last one already.
 func appendForwardedHost(h *httpmsg.Header, authority string) {
-	old, ok := h.Joined("x-forwarded-host")
+	old, ok := h.Get("x-forwarded-host")
 	if !ok || old == "" {
 		h.Set("x-forwarded-host", authority)
 		return

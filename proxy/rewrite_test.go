@@ -41,6 +41,18 @@ func TestHostRewriteNotesWhatItWas(t *testing.T) {
 	}
 }
 
+func TestTheRoutesHostWinsOverTheWeightedClusters(t *testing.T) {
+	t.Parallel()
+	r := &httpmsg.Request{Authority: "old", Path: "/a"}
+	(&Rewrite{Host: "route", Path: &PathRewrite{Matched: "/a", Prefix: "/a"}}).apply(r, "cluster", true)
+	if r.Authority != "route" || r.Header.Value("x-envoy-original-host") != "cluster" {
+		t.Errorf("got %q %v", r.Authority, r.Header)
+	}
+	if got := r.Header.Value("x-envoy-original-path"); got != "/a" {
+		t.Errorf("original path %q: it is noted where a rewrite is configured, whether or not it changes anything", got)
+	}
+}
+
 func TestRedirectLocations(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -73,6 +85,7 @@ func TestHeaderEditsAreAppliedInEnvoysOrder(t *testing.T) {
 	var h httpmsg.Header
 	h.Add("a", "1")
 	h.Add("b", "1")
+	h.Add("g", "1")
 	(&HeaderEdits{Remove: []string{"b"}, Set: []HeaderEdit{
 		{Name: "a", Value: "2"},
 		{Name: "a", Value: "3", Action: OverwriteOrAdd},
@@ -81,8 +94,9 @@ func TestHeaderEditsAreAppliedInEnvoysOrder(t *testing.T) {
 		{Name: "d", Value: "6", Action: OverwriteIfExists},
 		{Name: "e", Value: ""},
 		{Name: "f", Value: "", KeepEmpty: true},
-	}}).apply(nil, &h)
-	want := []httpmsg.Field{{Name: "a", Value: "3"}, {Name: "a", Value: "2"}, {Name: "c", Value: "4"}, {Name: "f"}}
+		{Name: "g", Value: "2"},
+	}}).apply(nil, &h, map[string]bool{"g": true})
+	want := []httpmsg.Field{{Name: "g", Value: "1,2"}, {Name: "a", Value: "3"}, {Name: "a", Value: "2"}, {Name: "c", Value: "4"}, {Name: "f"}}
 	if len(h.Fields) != len(want) {
 		t.Fatalf("got %v", h.Fields)
 	}

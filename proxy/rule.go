@@ -37,8 +37,12 @@ type Rule struct {
 	// timeout where it is not nil.
 	Timeout     time.Duration
 	IdleTimeout *time.Duration
-	Retry       *Retry
-	Rewrite     *Rewrite
+	// MaxDuration bounds the exchange from its beginning to its end; 0 is no bound.
+	MaxDuration time.Duration
+	// GRPC, where set, has gRPC requests bring timeouts of their own.
+	GRPC    *GRPCTimeout
+	Retry   *Retry
+	Rewrite *Rewrite
 
 	Edits RuleEdits
 
@@ -115,6 +119,9 @@ func WeightTotal(clusters []WeightedCluster) uint64 {
 
 // pick chooses by the stream's random number over the cumulative weights.
 func pick(clusters []WeightedCluster, random uint64) *WeightedCluster {
+	if len(clusters) == 0 {
+		return nil
+	}
 	if len(clusters) == 1 {
 		return &clusters[0]
 	}

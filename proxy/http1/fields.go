@@ -156,7 +156,7 @@ func (p *fieldParser) take(name, value string, h *httpmsg.Header) error {
 		if len(value) >= maxTE {
 			return errConnection
 		}
-		if !hasToken(value, "trailers") {
+		if !hasTrailers(value) {
 			return nil
 		}
 		value = "trailers"
@@ -273,6 +273,18 @@ func hasToken(list, lower string) bool {
 	for list != "" {
 		var token string
 		if token, list = nextToken(list); equalFold(token, lower) {
+			return true
+		}
+	}
+	return false
+}
+
+// hasTrailers looks for the one element of TE that passes a hop, spelled as Envoy
+// wants it.
+func hasTrailers(list string) bool {
+	for list != "" {
+		var token string
+		if token, list = nextToken(list); token == "trailers" {
 			return true
 		}
 	}

@@ -106,6 +106,14 @@ func (b *requestBody) Received() int64 {
 	return b.count
 }
 
+// Arrived is the number of content bytes that were received so far, read or not. It
+// is for who has not begun to read.
+func (b *requestBody) Arrived() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.count + int64(max(b.dec.buffered(), 0))
+}
+
 // Close gives up the content and ends a Read that waits for it.
 func (b *requestBody) Close() error {
 	if !b.complete.Load() && !b.closed.Swap(true) {

@@ -13,11 +13,19 @@ import (
 // addressSource is one end of a flow; it may be invalid.
 type addressSource func(r *flow.Record) netip.AddrPort
 
-func remote(r *flow.Record) netip.AddrPort        { return r.Conn.Remote }
+func directRemote(r *flow.Record) netip.AddrPort  { return r.Conn.Remote }
 func local(r *flow.Record) netip.AddrPort         { return r.Conn.Local }
 func destination(r *flow.Record) netip.AddrPort   { return r.Conn.Destination() }
 func endpoint(r *flow.Record) netip.AddrPort      { return r.Upstream.Endpoint }
 func upstreamLocal(r *flow.Record) netip.AddrPort { return r.Upstream.Local }
+
+// remote is the downstream, as trusted proxies tell it.
+func remote(r *flow.Record) netip.AddrPort {
+	if r.Request.Remote.IsValid() {
+		return r.Request.Remote
+	}
+	return r.Conn.Remote
+}
 
 // addressForm appends an address in one of its forms.
 type addressForm func(dst []byte, a netip.AddrPort) []byte

@@ -135,10 +135,7 @@ func compileRule(s scope, level *routeLevel, r *routev3.Route) *proxy.Rule {
 
 func routeAction(s scope, level *routeLevel, rule *proxy.Rule, m *routev3.RouteMatch, a *routev3.RouteAction) {
 	rule.Clusters = ruleClusters(s, level, a)
-	rule.Timeout = duration(a.GetTimeout(), defaultRouteTimeout)
-	if a.GetMaxStreamDuration() != nil { // then the route's timeout is not applied
-		rule.Timeout = duration(a.GetMaxStreamDuration().GetMaxStreamDuration(), 0)
-	}
+	routeTimeouts(rule, a)
 	if a.GetIdleTimeout() != nil {
 		idle := a.GetIdleTimeout().AsDuration()
 		rule.IdleTimeout = &idle
@@ -162,6 +159,28 @@ func routeAction(s scope, level *routeLevel, rule *proxy.Rule, m *routev3.RouteM
 	}
 	if len(a.GetHashPolicy()) > 0 {
 		level.clusters.ignored("hash_policy of routes")
+	}
+}
+
+// routeTimeouts compiles what bounds an exchange. With a max_stream_duration the
+// route's timeout is not applied.
+func routeTimeouts(rule *proxy.Rule, a *routev3.RouteAction) {
+	m := a.GetMaxStreamDuration()
+	switch {
+	case m != nil:
+		rule.MaxDuration = duration(m.GetMaxStreamDuration(), 0)
+		if m.GetGrpcTimeoutHeaderMax() != nil {
+			rule.GRPC = &proxy.GRPCTimeout{
+				Max: m.GetGrpcTimeoutHeaderMax().AsDuration(), Offset: m.GetGrpcTimeoutHeaderOffset().AsDuration(),
+			}
+		}
+	default:
+		rule.Timeout = duration(a.GetTimeout(), defaultRouteTimeout)
+		if a.GetMaxGrpcTimeout() != nil {
+			rule.GRPC = &proxy.GRPCTimeout{
+				Max: a.GetMaxGrpcTimeout().AsDuration(), Offset: a.GetGrpcTimeoutOffset().AsDuration(), Replaces: true,
+			}
+		}
 	}
 }
 
