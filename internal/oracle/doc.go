@@ -1,5 +1,3 @@
-//go:build oracle
-
 // Package oracle compares the proxy with a real Envoy. Both get one configuration,
 // shaped as istiod shapes it, and the same bytes; what the downstream, the origin
 // and the access log saw has to be the same.
