@@ -168,17 +168,56 @@ func (p *Pod) StartSidecar() error {
 	if err != nil {
 		return err
 	}
+	return p.startAsSidecar(spec)
+}
+
+// StartOther starts a program of the host in the sidecar's place: captured traffic
+// goes to it, it has the sidecar's user and files, and all that is said of the
+// sidecar is true of it. Its view of /etc/istio/proxy is File("/etc/istio/proxy").
+func (p *Pod) StartOther(binary string, args, env []string) error {
+	program := "/usr/local/bin/" + filepath.Base(binary)
+	spec, err := p.viewSpec(binary, program)
+	if err != nil {
+		return err
+	}
+	spec.Argv, spec.Env = append([]string{program}, args...), env
+	spec.Links = map[string]string{"/dev/stdout": "/proc/self/fd/1", "/dev/stderr": "/proc/self/fd/2"}
+	return p.startAsSidecar(spec)
+}
+
+func (p *Pod) startAsSidecar(spec *launch.Spec) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.sidecar != nil && p.sidecar.Running() {
 		return errors.New("sidecar is running")
 	}
-	p.sidecar, err = startLogged(p.mesh.starter, spec, p.log("sidecar"))
-	return err
+	var err error
+	if p.sidecar, err = startLogged(p.mesh.starter, spec, p.log("sidecar")); err != nil {
+		return err
+	}
+	return os.Chown(p.log("sidecar"), proxyUID, proxyUID) // Envoy opens its output anew
 }
 
 func (p *Pod) sidecarSpec(binary string) (*launch.Spec, error) {
 	const program = "/usr/local/bin/outrigger"
+	spec, err := p.viewSpec(binary, program)
+	if err != nil {
+		return nil, err
+	}
+	if spec.Env, err = p.sidecarEnv(); err != nil {
+		return nil, err
+	}
+	spec.Links = map[string]string{"/usr/local/bin/pilot-agent": "outrigger"}
+	spec.Argv = []string{
+		program, "proxy", "sidecar", "--domain", p.of.Namespace + clusterSuffix,
+		"--proxyLogLevel=warning", "--proxyComponentLogLevel=misc:error", "--log_output_level=default:info",
+	}
+	return spec, nil
+}
+
+// viewSpec is the sidecar's user and view of the file system, with a binary at a
+// place in it.
+func (p *Pod) viewSpec(binary, program string) (*launch.Spec, error) {
 	mounts := append(p.nameFiles(),
 		launch.Mount{Source: binary, Target: program, ReadOnly: true},
 		launch.Mount{Source: p.File("/etc/passwd"), Target: "/etc/passwd", ReadOnly: true},
@@ -202,18 +241,8 @@ func (p *Pod) sidecarSpec(binary string) (*launch.Spec, error) {
 			mounts = append(mounts, launch.Mount{Source: dir, Target: dir, ReadOnly: true})
 		}
 	}
-	env, err := p.sidecarEnv()
-	if err != nil {
-		return nil, err
-	}
 	return &launch.Spec{
 		NetNS: p.ns.Path(), Root: p.path("root"), Mounts: mounts, UID: proxyUID, GID: proxyUID, Dir: "/",
-		Links: map[string]string{"/usr/local/bin/pilot-agent": "outrigger"},
-		Argv: []string{
-			program, "proxy", "sidecar", "--domain", p.of.Namespace + clusterSuffix,
-			"--proxyLogLevel=warning", "--proxyComponentLogLevel=misc:error", "--log_output_level=default:info",
-		},
-		Env: env,
 	}, nil
 }
 

@@ -110,8 +110,9 @@ func (c *CA) Write(dir string) error {
 	)
 }
 
-// Leaf issues a certificate for a SPIFFE id, good for either side of a handshake.
-func (c *CA) Leaf(id string, ttl time.Duration) (tls.Certificate, error) {
+// Leaf issues a certificate for a SPIFFE id, and host names if any, good for
+// either side of a handshake.
+func (c *CA) Leaf(id string, ttl time.Duration, hosts ...string) (tls.Certificate, error) {
 	uri, err := url.Parse(id)
 	if err != nil {
 		return tls.Certificate{}, err
@@ -123,7 +124,7 @@ func (c *CA) Leaf(id string, ttl time.Duration) (tls.Certificate, error) {
 	now := time.Now()
 	leaf, err := sign(&x509.Certificate{
 		NotBefore: now.Add(-backdate), NotAfter: now.Add(ttl),
-		URIs: []*url.URL{uri}, BasicConstraintsValid: true,
+		URIs: []*url.URL{uri}, DNSNames: hosts, BasicConstraintsValid: true,
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}, c.ca, &key.PublicKey, c.key)
