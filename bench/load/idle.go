@@ -2,23 +2,68 @@ package load
 
 import (
 	"context"
-	"errors"
+	"fmt"
 )
 
-// IdleSet is open connections that nothing is sent on.
-type IdleSet struct{}
+// IdleSet is open connections that nothing is sent on. It is owned by one goroutine.
+type IdleSet struct {
+	conns []*single
+}
 
 // Idle opens n keep-alive connections and sends one HTTP/1.1 request on each; they stay
 // open until the set is closed.
 func Idle(ctx context.Context, t Target, n int) (*IdleSet, error) {
-	return nil, errors.ErrUnsupported
+	e, err := newEngine(t, Shape{Protocol: HTTP1, Requests: n})
+	if err != nil {
+		return nil, err
+	}
+	set := &IdleSet{conns: make([]*single, n)}
+	err = inParallel(n, func(i int) error {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		c, err := openSingle(ctx, t.TLS, e)
+		if err != nil {
+			return err
+		}
+		set.conns[i] = c
+		if err := c.roundTrip(make([]byte, readBuffer)); err != nil {
+			return err
+		}
+		if c.codec.closes {
+			return fmt.Errorf("%w: connection %d is not kept alive", ErrFailed, i)
+		}
+		return nil
+	})
+	if err != nil {
+		set.Close()
+		return nil, fmt.Errorf("open %d idle connections: %w", n, err)
+	}
+	return set, nil
 }
 
 // Len is the number of connections.
-func (s *IdleSet) Len() int { return 0 }
+func (s *IdleSet) Len() int { return len(s.conns) }
 
-// Touch sends one more request on each connection: an error says how many were lost.
-func (s *IdleSet) Touch(ctx context.Context) error { return errors.ErrUnsupported }
+// Touch sends one more request on each connection: an error says which was lost.
+func (s *IdleSet) Touch(ctx context.Context) error {
+	return inParallel(len(s.conns), func(i int) error {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err := s.conns[i].roundTrip(make([]byte, readBuffer)); err != nil {
+			return fmt.Errorf("idle connection %d of %d: %w", i, len(s.conns), err)
+		}
+		return nil
+	})
+}
 
 // Close ends all connections.
-func (s *IdleSet) Close() {}
+func (s *IdleSet) Close() {
+	for _, c := range s.conns {
+		if c != nil {
+			_ = c.conn.Close()
+		}
+	}
+	s.conns = nil
+}

@@ -81,12 +81,6 @@ func (r *Result) Err() error {
 // PerSecond is the rate of good answers.
 func (r *Result) PerSecond() float64 { return float64(r.Requests) / max(r.Elapsed.Seconds(), 1e-9) }
 
-// Run sends requests of a shape to a target. An error is a run that could not be
-// carried out; requests that failed are counted in the result, see Result.Err.
-func Run(ctx context.Context, t Target, s Shape) (Result, error) {
-	return Result{}, errors.ErrUnsupported
-}
-
 // RoundTrips sends a message of 64 bytes to and fro over TCP connections.
 func RoundTrips(ctx context.Context, addr netip.AddrPort, s Shape) (Result, error) {
 	s.Protocol = TCP

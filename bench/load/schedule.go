@@ -1,5 +1,10 @@
 package load
 
+import (
+	"math/rand/v2"
+	"time"
+)
+
 // Arrival is how requests of an open loop spread over time.
 type Arrival int
 
@@ -12,3 +17,30 @@ const (
 	// Steady has no jitter.
 	Steady
 )
+
+// arrivals computes when requests are due.
+type arrivals struct {
+	kind Arrival
+	gap  float64 // ns
+	rand *rand.Rand
+	n    float64 // requests so far
+	last float64
+}
+
+func newArrivals(s *Shape) *arrivals {
+	return &arrivals{kind: s.Arrival, gap: float64(time.Second) / s.Rate, rand: rand.New(rand.NewPCG(s.Seed, 0x6f757472))} //nolint:gosec // equal seeds must give equal times
+}
+
+// next returns when the next request is due, never before the one before.
+func (a *arrivals) next() time.Duration {
+	switch a.kind {
+	case Poisson:
+		a.last += a.gap * a.rand.ExpFloat64()
+	case Steady:
+		a.last = a.n * a.gap
+	default:
+		a.last = (a.n + a.rand.Float64()) * a.gap
+	}
+	a.n++
+	return time.Duration(a.last)
+}

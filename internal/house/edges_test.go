@@ -50,8 +50,9 @@ var edges = map[string][]string{
 	},
 
 	// The benchmark.
-	"bench/echo":   {},
-	"bench/load":   {},
+	"bench/echo":   {"bench/frame"},
+	"bench/frame":  {},
+	"bench/load":   {"bench/frame"},
 	"bench/proc":   {},
 	"bench/report": {},
 
