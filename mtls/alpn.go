@@ -2,17 +2,16 @@ package mtls
 
 import "slices"
 
-// withheld are the ALPN protocols that are neither offered nor accepted,
-// whatever the configuration lists: the names of HTTP/2, which is not spoken
-// yet, and of the peer metadata exchange, which would have to be read from the
-// stream before the application's bytes. A peer that offers them together with
+// withheld is the ALPN protocol that is neither offered nor accepted, whatever the
+// configuration lists: the peer metadata exchange, which would have to be read from
+// the stream before the application's bytes. A peer that offers it together with
 // others settles for the others.
-var withheld = [...]string{"h2", "istio-h2", "istio-peer-exchange"}
+const withheld = "istio-peer-exchange"
 
 func speakable(protocols []string) []string {
 	out := make([]string, 0, len(protocols))
 	for _, p := range protocols {
-		if p != "" && !slices.Contains(withheld[:], p) {
+		if p != "" && p != withheld {
 			out = append(out, p)
 		}
 	}

@@ -81,6 +81,9 @@ func (c *Client) Ready() bool {
 	return (c.spec.Cert == nil || c.spec.Cert.Load() != nil) && (c.spec.Roots == nil || c.spec.Roots.Load() != nil)
 }
 
+// OffersALPN reports whether the spec names protocols to offer.
+func (c *Client) OffersALPN() bool { return len(c.alpn) > 0 }
+
 // Offer replaces parts of the spec for one handshake.
 type Offer struct {
 	// SNI replaces the spec's where it is not empty.

@@ -309,7 +309,8 @@ func TestALPN(t *testing.T) {
 		{"no overlap goes on without", []string{"http/1.1"}, []string{"istio"}, ""},
 		{"nothing offered", []string{"http/1.1"}, []string{}, ""},
 		{"nothing configured", nil, []string{"istio"}, ""},
-		{"never HTTP/2", []string{"h2", "istio-h2", "istio-peer-exchange", "http/1.1"}, []string{"h2", "istio-h2", "istio-peer-exchange", "http/1.1"}, "http/1.1"},
+		{"what cannot be spoken is passed over", []string{"istio-peer-exchange", "h2", "http/1.1"}, []string{"istio-peer-exchange", "istio-h2", "istio", "h2"}, "h2"},
+		{"HTTP/2 is no better than what is preferred", []string{"http/1.1", "h2"}, []string{"h2", "http/1.1"}, "http/1.1"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -330,23 +331,23 @@ func TestALPN(t *testing.T) {
 	}
 }
 
-func TestServerNeverAcceptsHTTP2FromForeignClient(t *testing.T) {
+func TestServerNeverAcceptsMetadataExchangeFromForeignClient(t *testing.T) {
 	ca := mtlstest.NewCA(t, "cluster.local")
-	s := newServer(t, mtls.ServerSpec{Cert: ca.Secrets(web, time.Hour).Get("default"), ALPN: []string{"h2", "http/1.1"}})
+	s := newServer(t, mtls.ServerSpec{Cert: ca.Secrets(web, time.Hour).Get("default"), ALPN: []string{"istio-peer-exchange", "http/1.1"}})
 	near, far := mtlstest.Pipe()
 	got := make(chan end, 1)
 	go func() {
 		conn, facts, err := s.Handshake(t.Context(), far)
 		got <- end{conn, facts, err}
 	}()
-	foreign := tls.Client(near, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+	foreign := tls.Client(near, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"istio-peer-exchange"}})
 	if err := foreign.HandshakeContext(t.Context()); err != nil {
 		t.Fatalf("foreign client: %v", err)
 	}
 	go func() { _, _ = io.Copy(io.Discard, near) }()
 	e := <-got
 	_ = near.Close()
-	if e.err != nil || e.tls.Protocol != "" || !slices.Equal(e.tls.ALPN, []string{"h2"}) {
+	if e.err != nil || e.tls.Protocol != "" || !slices.Equal(e.tls.ALPN, []string{"istio-peer-exchange"}) {
 		t.Errorf("server: %v, TLS %+v", e.err, e.tls)
 	}
 }

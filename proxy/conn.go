@@ -26,6 +26,7 @@ type Conn struct {
 	sock   *socket
 	chain  atomic.Pointer[Chain]
 	cancel context.CancelCauseFunc
+	begun  []byte // what was read of a TLS session to know what it speaks
 
 	draining atomic.Bool
 

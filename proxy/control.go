@@ -48,13 +48,17 @@ func (x *Exchange) decide() limits {
 // maxDuration is how long the whole exchange may take; 0 is for ever. A gRPC
 // request that brings its own timeout is told what became of it.
 func (x *Exchange) maxDuration() time.Duration {
+	most := x.Rule.MaxDuration
+	if most == 0 {
+		most = x.h.spec.Timeouts.Stream
+	}
 	g := x.Rule.GRPC
 	if g == nil || g.Replaces {
-		return x.Rule.MaxDuration
+		return most
 	}
 	d := grpcTimeout(&x.Request.Header)
 	if d <= 0 {
-		return x.Rule.MaxDuration
+		return most
 	}
 	if d = g.bound(d); d > 0 {
 		x.Request.Header.Set("grpc-timeout", grpcTimeoutText(d))

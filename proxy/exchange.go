@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -52,7 +53,7 @@ type trip struct {
 	tried   [4]*lb.Endpoint
 	// sent is set when a 1xx response went downstream: no more retries.
 	sent bool
-	// deadline is the end of the rule's timeout; zero is none.
+	// deadline is the end of the timeout; zero is none.
 	deadline time.Time
 	late     *alarm
 	whole    *alarm // of the exchange's longest duration; nil without
@@ -72,7 +73,8 @@ func (l *limits) expected() time.Duration {
 // errTooLong ends an exchange that has taken as long as it may.
 var errTooLong = &flow.Error{Side: flow.SideInternal, Flag: flow.LocalReset, Kind: flow.KindTimeout, Details: "max_duration_timeout"}
 
-// leave is how another goroutine ends the exchange when the downstream leaves.
+// leave is how another goroutine ends the exchange: when the downstream leaves, or
+// the exchange has taken too long.
 type leave struct {
 	// immutable
 	onGone    func()
@@ -81,8 +83,10 @@ type leave struct {
 	watching bool // owned by the exchange's goroutine
 
 	mu     sync.Mutex
-	stream *upstream.Stream // guarded by mu; what to abort
-	cause  error            // guarded by mu
+	stream *upstream.Stream        // guarded by mu; what to abort
+	cause  error                   // guarded by mu
+	ctx    context.Context         //nolint:containedctx // guarded by mu; made when somebody waits
+	cancel context.CancelCauseFunc // guarded by mu; nil without ctx
 }
 
 // watcher is a ResponseWriter that can tell when the downstream leaves while
@@ -357,13 +361,51 @@ func (x *Exchange) reply(r *Reply) {
 
 // gone is called from another goroutine when the downstream leaves.
 func (x *Exchange) gone() {
+	x.end(errLeft)
+}
+
+// end has the exchange end with an error, from another goroutine.
+func (x *Exchange) end(why error) {
 	x.leave.mu.Lock()
 	defer x.leave.mu.Unlock()
-	x.leave.cause = errLeft
-	if x.leave.stream != nil {
-		x.leave.stream.Abort(errLeft)
+	if x.leave.cause != nil {
+		return
 	}
-	x.session.conn.cancel(errLeft)
+	x.leave.cause = why
+	if x.leave.stream != nil {
+		x.leave.stream.Abort(why)
+	}
+	if x.leave.cancel != nil {
+		x.leave.cancel(why)
+	}
+}
+
+// Context ends when the exchange has to: its downstream left, or its time is up. It
+// is made when it is first asked for, which is by those who wait.
+func (x *Exchange) Context() context.Context {
+	x.leave.mu.Lock()
+	defer x.leave.mu.Unlock()
+	if x.leave.ctx == nil {
+		x.leave.ctx, x.leave.cancel = context.WithCancelCause(x.session.ctx)
+		if x.leave.cause != nil {
+			x.leave.cancel(x.leave.cause)
+		}
+	}
+	return x.leave.ctx
+}
+
+// ended is why the exchange has to end, or nil.
+func (x *Exchange) ended() error {
+	x.leave.mu.Lock()
+	defer x.leave.mu.Unlock()
+	switch {
+	case x.leave.cause != nil:
+		return x.leave.cause
+	case x.session.ctx.Err() != nil:
+		return errLeft
+	default:
+		return nil
+	}
 }
 
 // interim passes a 1xx response on.
@@ -429,6 +471,9 @@ func (x *Exchange) clear() {
 	x.Record = flow.Record{}
 	x.h, x.session, x.w = nil, nil, nil
 	x.trip = trip{}
-	x.leave.cause = nil
+	if x.leave.cancel != nil {
+		x.leave.cancel(nil)
+	}
+	x.leave.cause, x.leave.ctx, x.leave.cancel = nil, nil, nil
 	x.passage = passage{}
 }

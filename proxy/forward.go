@@ -20,9 +20,11 @@ func (h *HTTP) forward(x *Exchange) error {
 	}
 	x.trip.cluster = w
 	x.Record.Upstream.Cluster = w.Cluster.Name()
-	if err := w.Cluster.Ensure(x.session.ctx); err != nil {
-		x.Record.Upstream.Cluster = "" // a cluster that is not known has no name
-		return err
+	if w.Cluster.Spec() == nil {
+		if err := w.Cluster.Ensure(x.Context()); err != nil {
+			x.Record.Upstream.Cluster = "" // a cluster that is not known has no name
+			return err
+		}
 	}
 	x.trip.limits = x.decide()
 	x.armDuration(x.maxDuration())
@@ -73,7 +75,7 @@ func (x *Exchange) attempts(c *upstream.Cluster, retry *Retry) error {
 // wants asks the policy about the outcome of an attempt that may be repeated.
 func (x *Exchange) wants(retry *Retry, err error) bool {
 	switch {
-	case x.trip.sent, x.session.ctx.Err() != nil, x.timeUp():
+	case x.trip.sent, x.ended() != nil, x.timeUp():
 		return false
 	case err != nil:
 		if !retry.wantsError(err) {
@@ -98,7 +100,7 @@ func (x *Exchange) again(retry *Retry, k int) error {
 		wait = min(wait, time.Until(d))
 	}
 	switch {
-	case !sleep(x.session.ctx, wait):
+	case !sleep(x.Context(), wait):
 		return x.left()
 	case x.timeUp():
 		return timedOut("response_timeout")
@@ -111,12 +113,10 @@ func (x *Exchange) again(retry *Retry, k int) error {
 // retry was already decided.
 var errReplayLimit = &flow.Error{Side: flow.SideInternal, Flag: flow.LocalReset, Kind: flow.KindOther, Details: "request_payload_exceeded_retry_buffer_limit"}
 
-// left is why the connection's context ended.
+// left is why the exchange's context ended.
 func (x *Exchange) left() error {
-	x.leave.mu.Lock()
-	defer x.leave.mu.Unlock()
-	if x.leave.cause != nil {
-		return x.leave.cause
+	if why := x.ended(); why != nil {
+		return why
 	}
 	return errLeft
 }
@@ -173,14 +173,7 @@ func (x *Exchange) armDuration(d time.Duration) {
 		return
 	}
 	x.trip.whole = &alarm{}
-	x.trip.whole.start(time.Until(x.Record.Start.Add(d)), func() {
-		x.leave.mu.Lock()
-		defer x.leave.mu.Unlock()
-		x.leave.cause = errTooLong
-		if x.leave.stream != nil {
-			x.leave.stream.Abort(errTooLong)
-		}
-	})
+	x.trip.whole.start(time.Until(x.Record.Start.Add(d)), func() { x.end(errTooLong) })
 }
 
 // watch has the downstream watched while the upstream is awaited.
@@ -206,11 +199,8 @@ func (x *Exchange) attempt(c *upstream.Cluster, perTry time.Duration) error {
 	x.body.note()
 	up.Endpoint = ep.Addr()
 	x.trip.hint.Tried = append(x.trip.hint.Tried, ep)
-	stream, err := c.Open(x.session.ctx, ep, &x.h.open)
+	stream, err := x.openStream(c, ep)
 	if err != nil {
-		if x.session.ctx.Err() != nil {
-			return x.left()
-		}
 		return err
 	}
 	if err := x.lend(stream); err != nil {
@@ -221,6 +211,22 @@ func (x *Exchange) attempt(c *upstream.Cluster, perTry time.Duration) error {
 		up.TLS, up.Peer = true, &t.Peer
 	}
 	return x.roundTrip(c, stream, perTry)
+}
+
+// openStream has a connection lent, waiting only where none is there.
+func (x *Exchange) openStream(c *upstream.Cluster, ep *lb.Endpoint) (*upstream.Stream, error) {
+	o := x.h.openFor(x.Request)
+	stream, err := c.TryOpen(ep, o)
+	if stream != nil || err != nil {
+		return stream, err
+	}
+	if stream, err = c.Open(x.Context(), ep, o); err != nil {
+		if why := x.ended(); why != nil {
+			return nil, why
+		}
+		return nil, err
+	}
+	return stream, nil
 }
 
 // lend makes the stream the one that a leaving downstream aborts.

@@ -1,14 +1,9 @@
 package proxy
 
 import (
-	"context"
-	"net"
 	"sync"
 	"sync/atomic"
-	"time"
 
-	"github.com/outrigger-mesh/outrigger/flow"
-	"github.com/outrigger-mesh/outrigger/proxy/http1"
 	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
 	"github.com/outrigger-mesh/outrigger/upstream"
 )
@@ -28,13 +23,20 @@ type HTTPStats struct {
 	Connections atomic.Int64 // downstream_cx_active
 	Requests    atomic.Uint64
 	Active      atomic.Int64
+	// HTTP1 and HTTP2 count connections by what they speak (downstream_cx_http1_total
+	// and its kin), MaxRequests and MaxAge those that drained for having served, or
+	// lived, for as long as they may.
+	HTTP1, HTTP2        atomic.Uint64
+	MaxRequests, MaxAge atomic.Uint64
 }
 
 // HTTP serves HTTP connections: a connection manager and a router. Its routes are
 // live; the compiler is their one writer.
 type HTTP struct {
-	spec   HTTPSpec // immutable
-	open   upstream.OpenOptions
+	spec HTTPSpec // immutable
+	// opens are what an exchange wants of its connection, by what the downstream
+	// speaks.
+	opens  struct{ http1, http2 upstream.OpenOptions }
 	routes atomic.Pointer[Routes]
 	date   dateCache
 
@@ -46,7 +48,19 @@ func NewHTTP(spec HTTPSpec) *HTTP {
 	if spec.Response.ServerName == "" {
 		spec.Response.ServerName = "envoy"
 	}
-	return &HTTP{spec: spec, open: upstream.OpenOptions{ALPN: spec.ALPN.HTTP11}}
+	h := &HTTP{spec: spec}
+	h.opens.http1 = upstream.OpenOptions{Downstream: upstream.HTTP1, ALPN: spec.ALPN.HTTP11, ALPN2: spec.ALPN.HTTP2}
+	h.opens.http2 = h.opens.http1
+	h.opens.http2.Downstream = upstream.HTTP2
+	return h
+}
+
+// openFor is what an exchange wants of its upstream connection.
+func (h *HTTP) openFor(r *httpmsg.Request) *upstream.OpenOptions {
+	if r.Protocol == protocolHTTP2 {
+		return &h.opens.http2
+	}
+	return &h.opens.http1
 }
 
 // Spec is the handler's configuration.
@@ -59,102 +73,6 @@ func (h *HTTP) SetRoutes(r Routes) {
 		return
 	}
 	h.routes.Store(&r)
-}
-
-// session is one downstream connection under HTTP.
-type session struct {
-	// immutable
-	h    *HTTP
-	conn *Conn
-	ctx  context.Context //nolint:containedctx // the connection's life, which its exchanges share
-	cert string          // this hop's element of x-forwarded-client-cert
-
-	expires time.Time // of MaxConnection; zero is never
-}
-
-// ServeConn reads and answers requests until the connection ends.
-func (h *HTTP) ServeConn(ctx context.Context, c *Conn) {
-	h.Stats.Connections.Add(1)
-	defer h.Stats.Connections.Add(-1)
-	s := &session{h: h, conn: c, ctx: ctx, cert: h.spec.Request.certElement(&c.Flow.TLS)}
-	nc, initial := c.take()
-	server := http1.NewServerConn(nc, s.options(initial))
-	c.sock.release()
-	c.OnDrain(server.Drain)
-	defer c.OnDrain(nil)
-	if d := h.spec.Timeouts.MaxConnection; d > 0 {
-		s.expires = c.Flow.Start.Add(d)
-		defer time.AfterFunc(time.Until(s.expires), server.Drain).Stop()
-	}
-	_ = server.Serve(s) // why a connection ended is in its records
-}
-
-func (s *session) options(initial []byte) http1.ServerOptions {
-	spec := &s.h.spec
-	return http1.ServerOptions{
-		Limits: http1.Limits{
-			HeadTimeout: spec.Timeouts.Head, IdleTimeout: spec.Timeouts.idle(), StreamIdleTimeout: spec.Timeouts.StreamIdle,
-		},
-		SchemeTLS:        s.conn.Flow.TLS.Established,
-		AcceptHTTP10:     spec.AcceptHTTP10,
-		Proxy100Continue: spec.Proxy100Continue,
-		EnableTrailers:   spec.Trailers,
-		Initial:          initial,
-		Draining:         s.draining,
-		Reject:           s.reject,
-	}
-}
-
-// forever stands for a timeout that is off where zero means a default.
-const forever = 100 * 365 * 24 * time.Hour
-
-func (t *Timeouts) idle() time.Duration {
-	if t.Idle < 0 {
-		return forever
-	}
-	return t.Idle
-}
-
-// draining tells whether the response that is being sent is the last one.
-func (s *session) draining() bool {
-	return s.conn.Draining() || !s.expires.IsZero() && time.Now().After(s.expires)
-}
-
-// ServeExchange answers one request.
-func (s *session) ServeExchange(w httpmsg.ResponseWriter, r *httpmsg.Request) {
-	s.h.exchange(s, w, r)
-}
-
-// reject answers and records a request that the codec refused.
-func (s *session) reject(pe *http1.ProtocolError) *httpmsg.Response {
-	reply := &Reply{Status: pe.Status, Details: pe.Details}
-	if pe.Violation {
-		reply.Flag, reply.Flagged = flow.DownstreamProtocolError, true
-		reply.Body = http1.Reason(pe.Status)
-	}
-	if pe.Status == 408 {
-		reply.Body = "request header timeout"
-	}
-	resp := reply.response(false, nil)
-	s.h.finishHead(resp, time.Now())
-	rec := flow.Record{Conn: s.conn.Flow, Start: time.Now(), HTTP: true, Details: reply.Details}
-	rec.Request.Head, rec.Request.Protocol = &httpmsg.Header{}, "HTTP/1.1"
-	rec.Response = flow.Response{Status: resp.Status, Head: &resp.Header, Trailer: &resp.Trailer, Bytes: int64(len(reply.Body)), Local: true}
-	if reply.Flagged {
-		rec.Flags.Set(reply.Flag)
-	}
-	s.h.Stats.Requests.Add(1)
-	observe(s.h.spec.Observers, &rec)
-	return resp
-}
-
-// take returns what a codec reads from, and what was peeked of it, which the
-// codec copies.
-func (c *Conn) take() (net.Conn, []byte) {
-	if c.Conn == net.Conn(c.sock) {
-		return c.sock.Conn, c.sock.prefix
-	}
-	return c.Conn, nil
 }
 
 // exchanges are used again, since all their parts together are large.

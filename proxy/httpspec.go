@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/flow"
+	"github.com/outrigger-mesh/outrigger/proxy/http2"
 )
 
 // ServerHeader says what becomes of the server header of responses.
@@ -52,6 +53,12 @@ type HTTPSpec struct {
 	Request  RequestSpec
 	Response ResponseSpec
 	Timeouts Timeouts
+
+	// Codec is what is spoken; HTTP2 are the settings where that is HTTP/2.
+	Codec Codec
+	HTTP2 http2.Settings
+	// MaxRequests drains a connection that has served so many; 0 means no limit.
+	MaxRequests uint32
 
 	// Upgrades lists the upgrade tokens that may pass, in lower case.
 	Upgrades         []string
@@ -119,6 +126,8 @@ type Timeouts struct {
 	// Request bounds the arrival of a whole request, Head that of its head.
 	Request time.Duration
 	Head    time.Duration
+	// Stream bounds a whole exchange, from its beginning.
+	Stream time.Duration
 	// MaxConnection drains a connection of that age.
 	MaxConnection time.Duration
 	// Drain is how long a drained connection may take to end.

@@ -2,11 +2,11 @@ package upstream
 
 import (
 	"net/netip"
-	"slices"
 	"sync"
 	"sync/atomic"
 
 	"github.com/outrigger-mesh/outrigger/lb"
+	"github.com/outrigger-mesh/outrigger/proxy/http2"
 )
 
 // berth is where the connections of one endpoint lie; it is attached to the
@@ -28,8 +28,8 @@ type bound struct {
 	way      *way
 }
 
-// way is how an endpoint is reached: socket, source and keep-alive, with a pool for
-// each list of protocols that TLS offers.
+// way is how an endpoint is reached: socket, source, keep-alive and HTTP/2 settings,
+// with a pool or a hub for each list of protocols that TLS offers.
 type way struct {
 	// immutable
 	cluster   *Cluster
@@ -37,16 +37,13 @@ type way struct {
 	socket    Socket
 	source    netip.Addr
 	keepAlive KeepAlive
+	http2     http2.Settings
 
-	pools atomic.Pointer[[]*pool] // written under mu; the slice is immutable
+	depots atomic.Pointer[depots] // written under mu; immutable
 
 	mu      sync.Mutex
 	retired bool // guarded by mu
 }
-
-// maxPools bounds the pools of a way. Protocol lists come from configuration and
-// are few.
-const maxPools = 16
 
 func berthOf(c *Cluster, e *lb.Endpoint) *berth {
 	if b, ok := e.Attachment().(*berth); ok {
@@ -77,7 +74,7 @@ func (b *berth) bind() *way {
 	}
 	w := &way{
 		cluster: b.cluster, endpoint: b.endpoint, retired: b.gone,
-		socket: spec.socketFor(described), source: spec.sourceFor(b.endpoint.Addr().Addr()), keepAlive: spec.KeepAlive,
+		socket: spec.socketFor(described), source: spec.sourceFor(b.endpoint.Addr().Addr()), keepAlive: spec.KeepAlive, http2: spec.HTTP.HTTP2,
 	}
 	if old != nil && old.way.same(w) && !spec.Limits.below(&old.spec.Limits) {
 		w = old.way
@@ -119,44 +116,8 @@ func (w *way) same(o *way) bool {
 	w.mu.Lock()
 	retired := w.retired
 	w.mu.Unlock()
-	return retired == o.retired && w.socket.TLS == o.socket.TLS && w.source == o.source && w.keepAlive == o.keepAlive
-}
-
-// pool is the pool for a list of protocols.
-func (w *way) pool(alpn []string) *pool {
-	if p := w.find(alpn); p != nil {
-		return p
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if p := w.find(alpn); p != nil {
-		return p
-	}
-	p := &pool{way: w, alpn: slices.Clone(alpn), retired: w.retired}
-	all := w.all()
-	if len(all) == maxPools {
-		p.retired = true
-		return p
-	}
-	all = append(slices.Clip(all), p)
-	w.pools.Store(&all)
-	return p
-}
-
-func (w *way) find(alpn []string) *pool {
-	for _, p := range w.all() {
-		if slices.Equal(p.alpn, alpn) && (p.alpn == nil) == (alpn == nil) {
-			return p
-		}
-	}
-	return nil
-}
-
-func (w *way) all() []*pool {
-	if pools := w.pools.Load(); pools != nil {
-		return *pools
-	}
-	return nil
+	return retired == o.retired && w.socket.TLS == o.socket.TLS && w.source == o.source && w.keepAlive == o.keepAlive &&
+		w.http2 == o.http2
 }
 
 // retire lets no connection of the way be used again.
@@ -164,14 +125,22 @@ func (w *way) retire() {
 	w.mu.Lock()
 	w.retired = true
 	w.mu.Unlock()
-	for _, p := range w.all() {
+	all := w.all()
+	for _, p := range all.pools {
 		p.retire()
+	}
+	for _, h := range all.hubs {
+		h.retire()
 	}
 }
 
 // rearm makes the pools look at their idle time-out anew.
 func (w *way) rearm() {
-	for _, p := range w.all() {
+	all := w.all()
+	for _, p := range all.pools {
 		p.sweep()
+	}
+	for _, h := range all.hubs {
+		h.sweep()
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// pool holds the HTTP connections of one way that offered the same protocols. The
+// pool holds the HTTP/1.1 connections of one way that offered the same protocols. The
 // one used last is used next, so that those too many fall idle and end.
 type pool struct {
 	way  *way     // immutable
@@ -35,7 +35,7 @@ type grant struct {
 }
 
 // take lends a connection that is idle and alive, or nil.
-func (p *pool) take(spec *Spec) *conn {
+func (p *pool) take(spec *Spec) *Stream {
 	for {
 		p.mu.Lock()
 		n := len(p.idle)
@@ -48,7 +48,7 @@ func (p *pool) take(spec *Spec) *conn {
 		p.idle = p.idle[:n-1]
 		p.mu.Unlock()
 		if !cn.expired(spec) && cn.usable() {
-			return cn
+			return cn.lend()
 		}
 		cn.close()
 	}
@@ -98,6 +98,21 @@ func (p *pool) peerClosed(cn *conn) {
 	if at >= 0 {
 		cn.close()
 	}
+}
+
+// await waits for a connection, or opens one.
+func (p *pool) await(ctx context.Context, spec *Spec) (*Stream, error) {
+	g, err := p.reserve(ctx, spec)
+	cn := g.conn
+	if err == nil && g.open {
+		if cn, err = p.way.cluster.openConn(ctx, p, spec); err != nil {
+			p.forgo()
+		}
+	}
+	if cn == nil || err != nil {
+		return nil, err
+	}
+	return cn.lend(), nil
 }
 
 // reserve counts a connection to be opened, or waits until one is free.

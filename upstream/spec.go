@@ -9,6 +9,7 @@ import (
 
 	"github.com/outrigger-mesh/outrigger/flow"
 	"github.com/outrigger-mesh/outrigger/lb"
+	"github.com/outrigger-mesh/outrigger/proxy/http2"
 )
 
 // Kind is where a cluster's endpoints come from.
@@ -35,17 +36,6 @@ func (k Kind) String() string {
 		return "ORIGINAL_DST"
 	}
 }
-
-// Protocol is how the HTTP version towards an upstream is chosen.
-type Protocol uint8
-
-// The choices of protocol.
-const (
-	HTTP1 Protocol = iota
-	HTTP2
-	// AsDownstream follows what the downstream speaks.
-	AsDownstream
-)
 
 // Handshaker runs the client's end of TLS; *mtls.Client is the one in production.
 // An alpn of nil offers what the client is configured with. Two sockets are the same
@@ -92,6 +82,9 @@ type HTTPOptions struct {
 	// MaxConnDuration closes a connection that is older when it falls idle; 0 means
 	// no limit.
 	MaxConnDuration time.Duration
+	// HTTP2 is what HTTP/2 connections are made with. Those that were made with
+	// others are not used again.
+	HTTP2 http2.Settings
 }
 
 // KeepAlive are the TCP keep-alive probes; fields of 0 leave the system's values.
@@ -145,9 +138,12 @@ type Spec struct {
 
 // OpenOptions are what a flow wants of its connection.
 type OpenOptions struct {
+	// Downstream is what clusters follow whose protocol is AsDownstream: HTTP1 or
+	// HTTP2.
+	Downstream Protocol
 	// ALPN replaces the protocols that TLS offers, where the spec allows it and
-	// the list is not nil.
-	ALPN []string
+	// the list is not nil; ALPN2 does so where HTTP/2 is to be spoken.
+	ALPN, ALPN2 []string
 	// Deadline ends the wait for a connection with flag UT, earlier than the connect
 	// time-out; zero means none. It costs nothing where a pooled connection is there.
 	Deadline time.Time
@@ -164,7 +160,7 @@ func (s *Spec) cleanupInterval() time.Duration {
 }
 
 // orDefault reads 0 as not set.
-func orDefault(d, def time.Duration) time.Duration {
+func orDefault[T time.Duration | uint32](d, def T) T {
 	if d == 0 {
 		return def
 	}

@@ -50,7 +50,7 @@ func (c *Cluster) dial(ctx context.Context, spec *Spec, w *way, o *OpenOptions) 
 		defer stop()
 		ctx = bounded
 	}
-	m, err := c.connect(ctx, spec, w, spec.offer(o))
+	m, err := c.connect(ctx, spec, w, spec.override(o, HTTP1))
 	if err != nil {
 		return nil, err
 	}

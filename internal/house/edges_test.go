@@ -46,7 +46,7 @@ var edges = map[string][]string{
 	"xds/wire/shape": {},
 	"xds/wire/gen":   {"xds/wire/shape"},
 	"xds/compile": {
-		"flow", "lb", "match", "mtls", "proxy", "proxy/httpmsg", "route", "telemetry/accesslog", "upstream", "xds", "xds/wire",
+		"flow", "lb", "match", "mtls", "proxy", "proxy/http2", "proxy/httpmsg", "route", "telemetry/accesslog", "upstream", "xds", "xds/wire",
 	},
 
 	// The benchmark.

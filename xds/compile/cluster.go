@@ -124,6 +124,7 @@ func (c *Compiler) httpOptions(s scope, m *clusterv3.Cluster) upstream.HTTPOptio
 	out := upstream.HTTPOptions{IdleTimeout: upstream.DefaultIdleTimeout}
 	a := m.GetTypedExtensionProtocolOptions()[httpOptionsName]
 	if a == nil {
+		legacyHTTPOptions(s, m, &out)
 		return out
 	}
 	s = s.in("typed_extension_protocol_options")
@@ -142,14 +143,41 @@ func (c *Compiler) httpOptions(s scope, m *clusterv3.Cluster) upstream.HTTPOptio
 		// The name to be checked comes with each request; checking none is no option.
 		s.in("upstream_http_protocol_options").fail("auto_sni and auto_san_validation are not supported: name sni and subjectAltNames")
 	}
-	switch {
-	case o.GetUseDownstreamProtocolConfig() != nil:
-		out.Protocol = upstream.AsDownstream
-	case o.GetExplicitHttpConfig().GetHttp2ProtocolOptions() != nil:
-		out.Protocol = upstream.HTTP2
-		c.ignored("HTTP/2 towards upstreams: HTTP/1.1 is spoken")
-	}
+	upstreamProtocol(s, &o, &out)
 	return out
+}
+
+// upstreamProtocol compiles what is spoken towards an upstream.
+func upstreamProtocol(s scope, o *httpv3.HttpProtocolOptions, out *upstream.HTTPOptions) {
+	switch p := o.GetUpstreamProtocolOptions().(type) {
+	case *httpv3.HttpProtocolOptions_UseDownstreamProtocolConfig:
+		out.Protocol = upstream.AsDownstream
+		out.HTTP2 = http2Settings(s.in("use_downstream_protocol_config"), p.UseDownstreamProtocolConfig.GetHttp2ProtocolOptions())
+	case *httpv3.HttpProtocolOptions_AutoConfig:
+		out.Protocol = upstream.Negotiated
+		out.HTTP2 = http2Settings(s.in("auto_config"), p.AutoConfig.GetHttp2ProtocolOptions())
+	case *httpv3.HttpProtocolOptions_ExplicitHttpConfig_:
+		s = s.in("explicit_http_config")
+		switch e := p.ExplicitHttpConfig.GetProtocolConfig().(type) {
+		case *httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions:
+			out.Protocol = upstream.HTTP2
+			out.HTTP2 = http2Settings(s, e.Http2ProtocolOptions)
+		case *httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http3ProtocolOptions:
+			s.in("http3_protocol_options").fail("is not supported")
+		}
+	}
+}
+
+// legacyHTTPOptions reads the fields of the cluster itself, which count where it has
+// no options by type.
+func legacyHTTPOptions(s scope, m *clusterv3.Cluster, out *upstream.HTTPOptions) {
+	out.HTTP2 = http2Settings(s, m.GetHttp2ProtocolOptions()) // deprecated, and still in use by EnvoyFilters
+	switch {
+	case m.GetProtocolSelection() == clusterv3.Cluster_USE_DOWNSTREAM_PROTOCOL:
+		out.Protocol = upstream.AsDownstream
+	case m.GetHttp2ProtocolOptions() != nil:
+		out.Protocol = upstream.HTTP2
+	}
 }
 
 func keepAlive(k *corev3.TcpKeepalive) upstream.KeepAlive {

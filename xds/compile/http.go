@@ -39,6 +39,9 @@ func (c *Compiler) http(s scope, dir flow.Direction, m *hcmv3.HttpConnectionMana
 		Proxy100Continue: m.GetProxy_100Continue(),
 		Trailers:         m.GetHttpProtocolOptions().GetEnableTrailers(),
 		Decorate:         m.GetTracing() != nil,
+		Codec:            codec(s, m),
+		HTTP2:            http2Settings(s, m.GetHttp2ProtocolOptions()),
+		MaxRequests:      number(m.GetCommonHttpProtocolOptions().GetMaxRequestsPerConnection(), 0),
 	}
 	var flows flow.Observer
 	if c.httpFlows != nil {
@@ -73,6 +76,19 @@ func (c *Compiler) http(s scope, dir flow.Direction, m *hcmv3.HttpConnectionMana
 		s.fail("route specifier %T is not supported", r)
 	}
 	return h
+}
+
+func codec(s scope, m *hcmv3.HttpConnectionManager) proxy.Codec {
+	switch m.GetCodecType() {
+	case hcmv3.HttpConnectionManager_HTTP1:
+		return proxy.CodecHTTP1
+	case hcmv3.HttpConnectionManager_HTTP2:
+		return proxy.CodecHTTP2
+	case hcmv3.HttpConnectionManager_HTTP3:
+		s.in("codec_type").fail("HTTP3 is not supported")
+	case hcmv3.HttpConnectionManager_AUTO:
+	}
+	return proxy.CodecAuto
 }
 
 func pathSpec(m *hcmv3.HttpConnectionManager) proxy.PathSpec {
@@ -137,6 +153,7 @@ func timeouts(m *hcmv3.HttpConnectionManager) proxy.Timeouts {
 		StreamIdle:    duration(m.GetStreamIdleTimeout(), defaultStreamIdle),
 		Request:       duration(m.GetRequestTimeout(), 0),
 		Head:          duration(m.GetRequestHeadersTimeout(), 0),
+		Stream:        duration(common.GetMaxStreamDuration(), 0),
 		MaxConnection: duration(common.GetMaxConnectionDuration(), 0),
 		Drain:         duration(m.GetDrainTimeout(), defaultDrain),
 	}

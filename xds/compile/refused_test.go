@@ -306,6 +306,14 @@ func refusedManagers() []spoiled {
 			m.StripPortMode = &hcmv3.HttpConnectionManager_StripAnyHostPort{StripAnyHostPort: true}
 		}},
 		{of: hcmName + ".strip_trailing_host_dot", want: "filters[0].typed_config: strip_", manager: func(_ *testing.T, m *hcmv3.HttpConnectionManager) { m.StripTrailingHostDot = true }},
+		{of: "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.codec_type", want: "codec_type", manager: func(_ *testing.T, m *hcmv3.HttpConnectionManager) {
+			m.CodecType = hcmv3.HttpConnectionManager_HTTP3
+		}},
+		{of: "envoy.config.core.v3.Http2ProtocolOptions.custom_settings_parameters", want: "custom_settings_parameters", manager: func(_ *testing.T, m *hcmv3.HttpConnectionManager) {
+			m.Http2ProtocolOptions = &corev3.Http2ProtocolOptions{CustomSettingsParameters: []*corev3.Http2ProtocolOptions_SettingsParameter{
+				{Identifier: wrapperspb.UInt32(9), Value: wrapperspb.UInt32(1)},
+			}}
+		}},
 		{of: "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter.config_discovery", want: "http_filters[0]", manager: func(_ *testing.T, m *hcmv3.HttpConnectionManager) {
 			f := &hcmv3.HttpFilter{Name: "x", ConfigType: &hcmv3.HttpFilter_ConfigDiscovery{ConfigDiscovery: discovery()}}
 			m.HttpFilters = append([]*hcmv3.HttpFilter{f}, m.HttpFilters...)
@@ -354,6 +362,14 @@ func refusedClusters() []spoiled {
 		{of: "envoy.config.core.v3.TransportSocket.typed_config", want: "transport_socket", cluster: func(t *testing.T, m *clusterv3.Cluster) {
 			t.Helper()
 			m.TransportSocket = socket(t, "envoy.transport_sockets.upstream_proxy_protocol", wrapperspb.String("x"))
+		}},
+		{of: "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.explicit_http_config", want: "http3_protocol_options", cluster: func(t *testing.T, m *clusterv3.Cluster) {
+			t.Helper()
+			m.TypedExtensionProtocolOptions = map[string]*anypb.Any{"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": packed(t, &httpv3.HttpProtocolOptions{
+				UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
+					ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http3ProtocolOptions{Http3ProtocolOptions: &corev3.Http3ProtocolOptions{}},
+				}},
+			})}
 		}},
 		{of: "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.upstream_http_protocol_options", want: "auto_sni", cluster: func(t *testing.T, m *clusterv3.Cluster) {
 			t.Helper()
