@@ -51,6 +51,25 @@ mesh: needs-mesh build ## tests with a real istiod and network namespaces (root)
 	$(GO) run ./internal/testmesh/cmd/meshbuild
 	OUTRIGGER_BIN_DIR=$(CURDIR)/bin $(GO) test -count=1 -p 1 -timeout 30m $(MESH)
 
+.PHONY: bench
+bench: bench-peers build ## measure what a sidecar costs beside Envoy, HAProxy and nginx (QUICK=1: a quarter of an hour, JSON=file, CASE=names)
+	OUTRIGGER_ENVOY=$$(scripts/envoy) bin/outrigger bench $(BENCH_FLAGS)
+
+.PHONY: bench-check
+bench-check: bench-peers build ## measure in full, and fail where a figure misses its limit (JSON=file checks results that are there)
+	OUTRIGGER_ENVOY=$$(scripts/envoy) bin/outrigger bench -check $(if $(wildcard $(JSON)),-from $(JSON) -html '',$(BENCH_FLAGS))
+
+BENCH_FLAGS = $(if $(QUICK),-quick) $(if $(CASE),-case '$(CASE)') $(if $(JSON),-json $(JSON)) -html bin/bench.html
+
+.PHONY: pgo
+pgo: build ## profile the sidecar under the benchmark, and keep the profile that builds use
+	scripts/pgo bin/outrigger cmd/outrigger/default.pgo
+
+.PHONY: bench-peers
+bench-peers:
+	@scripts/need haproxy:haproxy nginx:nginx-light
+	@scripts/envoy >/dev/null
+
 .PHONY: measure
 measure: needs-mesh build ## measure CPU per request beside HAProxy, start and memory (MEASURE=hop|start|memory)
 	@scripts/need wrk:wrk haproxy:haproxy nginx:nginx-light

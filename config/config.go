@@ -34,6 +34,8 @@ type Config struct {
 	Log       Log
 	// Concurrency is the number of processors to use; 0 lets the runtime choose.
 	Concurrency int
+	// CPUProfile, if set, is a file that takes a profile of the process's whole life.
+	CPUProfile string
 	// Warnings are sentences about settings that have no effect.
 	Warnings []string
 }
@@ -160,6 +162,7 @@ func Load(src Source) (*Config, error) {
 	c := &Config{
 		Log:         Log{Level: f.logLevel, JSON: f.logJSON},
 		Concurrency: f.concurrency,
+		CPUProfile:  l.env["OUTRIGGER_CPU_PROFILE"],
 		Ports: Ports{
 			Admin:      l.port(l.proxy.ProxyAdminPort, 15000),
 			Health:     l.port(l.env.int("ENVOY_STATUS_PORT"), 15021),

@@ -73,7 +73,11 @@ func Run(ctx context.Context, cfg *config.Config, o Options) error {
 	if err := s.build(); err != nil {
 		return err
 	}
-	return s.run(ctx)
+	stop, err := profile(cfg.CPUProfile)
+	if err != nil {
+		return err
+	}
+	return errors.Join(s.run(ctx), stop())
 }
 
 func logger(w io.Writer, cfg config.Log, level *slog.LevelVar) *slog.Logger {

@@ -1,6 +1,6 @@
 package feed
 
-import "fmt"
+import "strings"
 
 // unlimited are the circuit breakers that istiod writes by default.
 func unlimited() obj {
@@ -38,7 +38,7 @@ func (h *Hop) outboundCluster(name, host string) obj {
 		"edsClusterConfig": obj{"edsConfig": ads(), "serviceName": name},
 		"metadata":         metadata(host),
 		"transportSocketMatches": list{
-			obj{"name": "tlsMode-istio", "match": obj{"tlsMode": "istio"}, "transportSocket": h.upstreamTLS(host)},
+			obj{"name": "tlsMode-istio", "match": obj{"tlsMode": "istio"}, "transportSocket": h.upstreamTLS(name, host)},
 			obj{"name": "tlsMode-disabled", "match": obj{}, "transportSocket": named("envoy.transport_sockets.raw_buffer", "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer", nil)},
 		},
 	}
@@ -68,11 +68,13 @@ func (h *Hop) alpn() list {
 	}
 }
 
-func (h *Hop) upstreamTLS(host string) obj {
+// upstreamTLS names the service in the SNI as Istio does: dots for the bars of the
+// cluster's name.
+func (h *Hop) upstreamTLS(cluster, host string) obj {
 	context := commonTLS(h.alpn(), obj{"exact": Inbound.SPIFFE()})
 	context["tlsParams"] = obj{"tlsMinimumProtocolVersion": "TLSv1_2", "tlsMaximumProtocolVersion": "TLSv1_3"}
 	return named("envoy.transport_sockets.tls", "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext", obj{
-		"sni": fmt.Sprintf("outbound_.%d_._.%s", h.Listen, host), "commonTlsContext": context,
+		"sni": "outbound_." + strings.Split(cluster, "|")[1] + "_._." + host, "commonTlsContext": context,
 	})
 }
 

@@ -3,6 +3,7 @@ package feed
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
@@ -120,10 +121,11 @@ func address(ip string, port int) obj {
 }
 
 func anyOf(typeName string, fields obj) obj {
-	out := obj{"@type": "type.googleapis.com/" + typeName}
-	for k, v := range fields {
-		out[k] = v
+	out := maps.Clone(fields)
+	if out == nil {
+		out = make(obj, 1)
 	}
+	out["@type"] = "type.googleapis.com/" + typeName
 	return out
 }
 

@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/outrigger-mesh/outrigger/bench"
 	"github.com/outrigger-mesh/outrigger/config"
 	"github.com/outrigger-mesh/outrigger/dnat/initcmd"
 	"github.com/outrigger-mesh/outrigger/sidecar"
@@ -25,6 +26,7 @@ const usage = `usage: outrigger COMMAND
 
   proxy sidecar [flags]    run the sidecar
   istio-iptables [flags]   install the capture rules
+  bench [flags]            measure what the sidecar costs on this machine
   version                  print the version
 `
 
@@ -45,6 +47,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return proxy(ctx, args[1:], stderr)
 	case "istio-iptables":
 		return initcmd.Run(ctx, args[1:], os.Environ(), stdout, stderr)
+	case "bench":
+		return bench.Main(ctx, args[1:], version, stdout, stderr)
 	case "version", "--version":
 		fmt.Fprintln(stdout, version)
 		return 0
