@@ -15,8 +15,8 @@ LINT_VERSION := v2.15.0
 LINT := $(CACHE)/tools/golangci-lint-$(LINT_VERSION)/golangci-lint
 
 # The packages that need no root; the rest talks to a real istiod.
-MESH = ./internal/testmesh/... ./internal/acceptance/... ./internal/demo/...
-UNIT = $(shell $(GO) list ./... | grep -v -e /internal/testmesh -e /internal/acceptance -e /internal/demo)
+MESH = ./internal/testmesh/... ./internal/acceptance/... ./internal/conformance/... ./internal/demo/...
+UNIT = $(shell $(GO) list ./... | grep -v -e /internal/testmesh -e /internal/acceptance -e /internal/conformance -e /internal/demo)
 
 .PHONY: help
 help: ## list the targets
@@ -69,6 +69,10 @@ pgo: build ## profile the sidecar under the benchmark, and keep the profile that
 bench-peers:
 	@scripts/need haproxy:haproxy nginx:nginx-light
 	@scripts/envoy >/dev/null
+
+.PHONY: h2spec
+h2spec: needs-mesh build ## every case of h2spec against a running sidecar, both sides (root)
+	OUTRIGGER_BIN_DIR=$(CURDIR)/bin OUTRIGGER_MUST_MESH=1 $(GO) test -count=1 -v -run H2spec ./internal/conformance
 
 .PHONY: measure
 measure: needs-mesh build ## measure CPU per request beside HAProxy, start and memory (MEASURE=hop|start|memory)

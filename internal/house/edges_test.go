@@ -65,6 +65,7 @@ var edges = map[string][]string{
 	"cmd/outrigger-init":              {"dnat/initcmd"},
 	"internal/house":                  {},
 	"internal/acceptance":             {"internal/testmesh"},
+	"internal/conformance":            {"internal/testmesh"},
 	"internal/testmesh":               {"internal/testmesh/build", "internal/testmesh/echo", "internal/testmesh/kubestub", "internal/testmesh/launch", "internal/testmesh/netns", "internal/testmesh/pki"},
 	"internal/testmesh/build":         {},
 	"internal/testmesh/cmd/meshbuild": {"internal/testmesh/build"},

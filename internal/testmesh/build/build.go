@@ -1,10 +1,11 @@
 // Package build compiles the programs a test mesh runs, once, into the user's
-// cache: a real istiod from its own Go module, and our own binaries.
+// cache: a real istiod from its own Go module, other people's tools in the same
+// way, and our own binaries.
 //
-// Istiod returns at once if the binary of this recipe (module file, tags, Go
-// version) is there; otherwise it compiles, telling how far it is, under a lock
-// that other processes wait for. Programs asks the go command each time, which
-// is quick when nothing changed.
+// Istiod and Tools return at once if the binaries of this recipe (module file,
+// tags, Go version) are there; otherwise they compile, telling how far they are,
+// under a lock that other processes wait for. Programs asks the go command each
+// time, which is quick when nothing changed.
 //
 // It knows how to compile, not what the programs do.
 package build
@@ -60,7 +61,7 @@ func (b Builder) Istiod(ctx context.Context) (string, error) {
 		return "", err
 	}
 	module := filepath.Join(source, "internal", "testmesh", "istiod")
-	dir, err := cacheDir("istiod", module)
+	dir, err := cacheDir("istiod", module, istiodTags, istiodFlags)
 	if err != nil {
 		return "", err
 	}
@@ -197,8 +198,9 @@ func (b Builder) source() (string, error) {
 	return "", ErrNoModule
 }
 
-// cacheDir returns the folder for binaries made by this recipe.
-func cacheDir(kind, module string) (string, error) {
+// cacheDir returns the folder for binaries made by this recipe: a module file
+// and whatever else decides about the outcome.
+func cacheDir(kind, module string, recipe ...string) (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return "", err
@@ -211,7 +213,7 @@ func cacheDir(kind, module string) (string, error) {
 		}
 		h.Write(text)
 	}
-	fmt.Fprintln(h, istiodTags, istiodFlags, runtime.Version(), runtime.GOARCH)
+	fmt.Fprintln(h, strings.Join(append(recipe, runtime.Version(), runtime.GOARCH), " "))
 	dir := filepath.Join(cache, "outrigger", kind, hex.EncodeToString(h.Sum(nil)[:8]))
 	return dir, os.MkdirAll(dir, 0o755)
 }

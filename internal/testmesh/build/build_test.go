@@ -34,6 +34,34 @@ func TestProgramsAreBuiltIntoTheCache(t *testing.T) {
 	}
 }
 
+func TestToolsAreBuiltOncePerRecipe(t *testing.T) {
+	source, cache := module(t)
+	write(t, source, "tools/hello/go.mod", "module example.test/hello\n\ngo 1.26\n")
+	write(t, source, "tools/hello/go.sum", "")
+	write(t, source, "tools/hello/main.go", "package main\n\nfunc main() { print(\"hello\") }\n")
+	b := build.Builder{Source: source}
+	tool := build.Tool{Name: "greeter", Module: "tools/hello", Package: "."}
+	dir, err := b.Tools(t.Context(), tool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(dir, cache) {
+		t.Errorf("got %s, want a folder below %s", dir, cache)
+	}
+	if out, err := exec.CommandContext(t.Context(), filepath.Join(dir, "greeter")).CombinedOutput(); string(out) != "hello" || err != nil {
+		t.Errorf("got %q, %v", out, err)
+	}
+	b.Progress = func(line string) { t.Errorf("built again: %s", line) }
+	if again, err := b.Tools(t.Context(), tool); again != dir || err != nil {
+		t.Errorf("got %s, %v, want %s", again, err, dir)
+	}
+	b.Progress = nil
+	write(t, source, "tools/hello/main.go", "package main\n\nfunc main() { print(\"hallo\") }\n")
+	if again, err := b.Tools(t.Context(), tool); again == dir || err != nil {
+		t.Errorf("after a change got %s, %v, want another folder", again, err)
+	}
+}
+
 func TestWaitForAnotherBuilderEndsWithTheContext(t *testing.T) {
 	source, _ := module(t)
 	write(t, source, "cmd/slow/main.go", "package main\n\nfunc main() {}\n")
