@@ -30,15 +30,15 @@ func idleMemory(tls bool) func(context.Context, *runner, *benchCase) error {
 			round := make(map[string]figures)
 			for _, s := range slices.Clone(who) {
 				got, err := r.idleOnce(ctx, c, s, tls)
+				if ctx.Err() != nil {
+					return context.Cause(ctx)
+				}
 				if err != nil {
 					r.note(true, "%s: %s: %v", c.name, s, err)
 					who = slices.DeleteFunc(who, func(have string) bool { return have == s })
 					continue
 				}
 				round[s] = got
-			}
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
 			}
 			r.collect(c, n, round)
 			slices.Reverse(who)

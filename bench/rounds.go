@@ -44,15 +44,15 @@ func inRounds(ctx context.Context, r *runner, c *benchCase) error {
 		round := make(map[string]figures)
 		for _, t := range slices.Clone(tracks) {
 			got, err := c.turn(ctx, r, t, false)
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
 			if err != nil {
 				r.fail(c, t, err)
 				tracks = slices.DeleteFunc(tracks, func(have *track) bool { return have == t })
 				continue
 			}
 			round[t.subject] = got
-		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
 		}
 		r.collect(c, n, round)
 		slices.Reverse(tracks)
@@ -67,6 +67,9 @@ func (r *runner) layAll(ctx context.Context, c *benchCase) []*track {
 		t, err := r.layWarm(ctx, c, s)
 		if errors.Is(err, peers.ErrUnsupported) {
 			continue
+		}
+		if ctx.Err() != nil {
+			return tracks
 		}
 		if err != nil {
 			r.note(true, "%s: %s: %v", c.name, s, err)

@@ -201,11 +201,11 @@ func (r *runner) kind(subject string) peers.Kind {
 }
 
 // oneCase takes a case; what goes wrong becomes a note.
-func (r *runner) oneCase(ctx context.Context, c *benchCase) {
+func (r *runner) oneCase(all context.Context, c *benchCase) {
 	r.say("%s: %s", c.name, c.about)
-	ctx, cancel := context.WithTimeoutCause(ctx, caseWait, fmt.Errorf("the case took longer than %v", caseWait))
+	ctx, cancel := context.WithTimeoutCause(all, caseWait, fmt.Errorf("the case took longer than %v", caseWait))
 	defer cancel()
-	if err := c.run(ctx, r, c); err != nil {
+	if err := c.run(ctx, r, c); err != nil && all.Err() == nil {
 		r.note(true, "%s: %v", c.name, err)
 	}
 }

@@ -108,6 +108,9 @@ func (r *runner) servicesRound(ctx context.Context, mesh Mesh, n, rounds int, wh
 			if errors.Is(err, peers.ErrUnsupported) {
 				continue
 			}
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
 			if err != nil {
 				r.note(true, "%s: %s: %v", servicesName(count), s, err)
 				continue
@@ -181,14 +184,14 @@ func starts(ctx context.Context, r *runner, c *benchCase) error {
 		round := make(map[string]figures)
 		for _, s := range who {
 			took, err := r.startOnce(ctx, s)
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
 			if err != nil {
 				r.note(true, "%s: %s: %v", c.name, s, err)
 				continue
 			}
 			round[s] = figures{ms: millis(took)}
-		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
 		}
 		r.collect(c, n, round)
 		slices.Reverse(who)

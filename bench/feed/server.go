@@ -18,12 +18,17 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 	security "istio.io/api/security/v1alpha1"
 )
 
 // maxMessage bounds what a proxy may send: names of a large configuration.
 const maxMessage = 16 << 20
+
+// leastPing is how often a proxy may look whether the connection lives; istiod
+// allows it too.
+const leastPing = 5 * time.Second
 
 // Server hands out configuration. It is safe for concurrent use.
 type Server struct {
@@ -90,7 +95,8 @@ func New(ctx context.Context, dir string) (*Server, error) {
 }
 
 func (s *Server) serve(l net.Listener, opts ...grpc.ServerOption) {
-	srv := grpc.NewServer(append(opts, grpc.MaxRecvMsgSize(maxMessage))...)
+	srv := grpc.NewServer(append(opts, grpc.MaxRecvMsgSize(maxMessage),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: leastPing, PermitWithoutStream: true}))...)
 	discoveryv3.RegisterAggregatedDiscoveryServiceServer(srv, s)
 	secretv3.RegisterSecretDiscoveryServiceServer(srv, s)
 	security.RegisterIstioCertificateServiceServer(srv, s)
