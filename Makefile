@@ -27,7 +27,7 @@ demo: needs-mesh build ## bring up istiod and a small shop, and show what the si
 	@KEEP=$(KEEP) OUTRIGGER_BIN_DIR=$(CURDIR)/bin $(GO) run ./internal/demo
 
 .PHONY: test
-test: needs-mesh check mesh ## all tests: check, then those with a real istiod
+test: needs-mesh needs-browser check mesh ## all tests: check, then those with a real istiod
 
 .PHONY: check
 check: fmt-check lint unit race ## format, lint, unit tests plain and with the race detector (both run the seeds of the fuzz targets)
@@ -107,8 +107,10 @@ deps: ## list the modules that the product is built from
 clean: ## remove what was built here (the cache of istiod and tools stays)
 	rm -rf bin dist
 
-.PHONY: needs-gcc needs-mesh
+.PHONY: needs-gcc needs-mesh needs-browser
 needs-gcc:
 	@scripts/need gcc:gcc
 needs-mesh:
 	@scripts/need ip:iproute2 iptables-restore:iptables ss:iproute2
+needs-browser: # the benchmark's page is tested in a real one
+	@scripts/need chromium:chromium
