@@ -56,11 +56,22 @@ type Chain struct {
 	Digest uint64
 }
 
-// ConnFilter is a policy on whole connections. An error closes the connection;
-// its text becomes the record's Termination.
+// ConnFilter is a policy on whole connections. An error closes the connection; its
+// text becomes the record's Termination, or what a Refusal says.
 type ConnFilter interface {
 	Accept(*flow.Conn) error
 }
+
+// Refusal is the error of a ConnFilter that a policy made.
+type Refusal struct {
+	// Policy is the policy's name, or empty where the lack of one decided.
+	Policy string
+	// Details becomes the record's Termination.
+	Details string
+}
+
+// Error returns the details.
+func (r *Refusal) Error() string { return r.Details }
 
 // ConnHandler serves a connection until its end. The context is cancelled when
 // the connection must go at once. ServeConn need not close the connection.

@@ -204,7 +204,9 @@ func (h *HTTP) match(x *Exchange) *Reply {
 		return replyNoRoute
 	}
 	x.Rule = rule
-	x.passage.filters = rule.Filters
+	if rule.Filters != nil {
+		x.passage.filters = rule.Filters
+	}
 	x.Record.Route, x.Record.Ext = rule.Name, rule.Ext
 	x.Record.Upstream.Cluster = ""
 	if w := pick(rule.Clusters, x.Random); w != nil && w.Cluster != nil {

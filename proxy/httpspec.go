@@ -46,7 +46,7 @@ type HTTPSpec struct {
 	StatPrefix string
 	Direction  flow.Direction
 	Observers  []flow.Observer
-	// Filters run where no rule matched; a rule brings its own.
+	// Filters run in their order, unless a rule brings its own.
 	Filters []Filter
 
 	Path     PathSpec

@@ -85,11 +85,26 @@ var refusals = [...]struct {
 	{"the path does not begin with a slash", replyAbsolutePath},
 	{"the path cannot be normalised, or holds an escaped slash that is refused", replyBadPath},
 	{"an upgrade, or CONNECT, that is not configured", replyUpgradeFailed},
+	{"an AuthorizationPolicy (its name) or the lack of one (`none`) denies the request", Denied("")},
 	{"the downstream sends nothing more of its request", replyStreamIdleEarly},
 	{"the request is not complete within the request timeout", replyRequestTimeout},
 	{"the body outgrew 1 MiB when a retry was decided already", replyReplayLimit},
 	{"the exchange takes longer than it may as a whole", replyTooLong},
 	{"the upstream sends nothing for longer than the stream idle timeout", replyStreamIdle},
+}
+
+// Denied is the reply to a request that an authorization policy denies, or that no
+// policy allows where the name is empty.
+func Denied(policy string) *Reply {
+	return &Reply{Status: 403, Body: "RBAC: access denied", Details: DeniedDetails(policy)}
+}
+
+// DeniedDetails says which policy denied, in the form that access logs know.
+func DeniedDetails(policy string) string {
+	if policy == "" {
+		policy = "none"
+	}
+	return noSpaces("rbac_access_denied_matched_policy[" + policy + "]")
 }
 
 // causeOf finds the row of an error.

@@ -46,7 +46,7 @@ type Rule struct {
 
 	Edits RuleEdits
 
-	// Filters replace the chain's own.
+	// Filters, where not nil, replace the chain's own.
 	Filters []Filter
 	// Ext is lent to observers through the record.
 	Ext any

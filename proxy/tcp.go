@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"net"
 	"time"
@@ -162,8 +163,8 @@ func (t *TCP) fail(rec *flow.Record, err error) {
 func (t *TCP) refused(c *Conn, why error) {
 	rec := &flow.Record{Termination: why.Error()}
 	t.begin(c, rec)
-	if fe, ok := flow.AsError(why); ok && fe.Details != "" {
-		rec.Termination = fe.Details
+	if r, ok := errors.AsType[*Refusal](why); ok {
+		rec.Policy = r.Policy
 	}
 	t.finish(rec)
 }

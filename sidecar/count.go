@@ -4,7 +4,9 @@ import (
 	"strings"
 
 	"github.com/outrigger-mesh/outrigger/flow"
+	"github.com/outrigger-mesh/outrigger/proxy/filter"
 	"github.com/outrigger-mesh/outrigger/telemetry/metrics"
+	"github.com/outrigger-mesh/outrigger/xds/compile"
 )
 
 // count lends the registry what every part counts.
@@ -13,6 +15,7 @@ func (s *Sidecar) count() {
 	s.stats.Add(s.countConfiguration)
 	s.stats.Add(s.countClusters)
 	s.stats.Add(s.countListeners)
+	s.stats.Add(s.countPolicies)
 }
 
 // serverState is Envoy's number of the server's state.
@@ -94,6 +97,26 @@ func (s *Sidecar) countListeners(emit metrics.Emit) {
 		emit("listener.outrigger.upstream_dialled_ahead", label, float64(st.Ahead.Load()), metrics.Counter)
 		emit("listener.outrigger.upstream_dialled_ahead_failed", label, float64(st.AheadFail.Load()), metrics.Counter)
 		emit("listener.outrigger.server_first", label, float64(st.ServerFirst.Load()), metrics.Counter)
+	}
+}
+
+// countPolicies counts what RBAC filters decided. Several filters of one manager
+// share a name as in Envoy.
+func (s *Sidecar) countPolicies(emit metrics.Emit) {
+	type series struct{ name, label, value string }
+	sums := make(map[series]uint64)
+	s.compiler.EachPolicyCount(func(p compile.PolicyPrefix, n *filter.Counts) {
+		kind, label, value := "tcp.rbac.", metrics.TCPPrefix, strings.TrimSuffix(p.Flow, ".")
+		if p.HTTP {
+			kind, label, value = "http.rbac.", metrics.HTTPPrefix, p.Flow
+		}
+		sums[series{kind + p.Rules + "allowed", label, value}] += n.Allowed.Load()
+		sums[series{kind + p.Rules + "denied", label, value}] += n.Denied.Load()
+		sums[series{kind + p.Shadow + "shadow_allowed", label, value}] += n.ShadowAllowed.Load()
+		sums[series{kind + p.Shadow + "shadow_denied", label, value}] += n.ShadowDenied.Load()
+	})
+	for at, n := range sums {
+		emit(at.name, []metrics.Label{{Name: at.label, Value: at.value}}, float64(n), metrics.Counter)
 	}
 }
 

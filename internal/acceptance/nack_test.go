@@ -17,14 +17,14 @@ import (
 // are not built yet, and the name each NACK must tell.
 func unsupported() map[string]struct{ yaml, name string } {
 	return map[string]struct{ yaml, name string }{
-		"AuthorizationPolicy": {`apiVersion: security.istio.io/v1
+		"AuthorizationPolicy, JWT claims": {`apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
 metadata: { name: policy, namespace: town }
 spec:
   selector: { matchLabels: { app: solo } }
   action: DENY
-  rules: [{ to: [{ operation: { paths: [/admin] } }] }]
-`, "rbac"},
+  rules: [{ from: [{ source: { notRequestPrincipals: ["*"] } }], to: [{ operation: { paths: [/admin] } }] }]
+`, "metadata"},
 		"RequestAuthentication": {`apiVersion: security.istio.io/v1
 kind: RequestAuthentication
 metadata: { name: policy, namespace: town }
@@ -40,7 +40,7 @@ spec:
   action: CUSTOM
   provider: { name: authz }
   rules: [{}]
-`, "ext_authz|rbac"},
+`, "ext_authz"},
 		"EnvoyFilter, HTTP": {`apiVersion: networking.istio.io/v1alpha3
 kind: EnvoyFilter
 metadata: { name: policy, namespace: town }

@@ -14,6 +14,7 @@ var edges = map[string][]string{
 	"proxy/httpmsg": {},
 	"match":         {"proxy/httpmsg"},
 	"route":         {"match", "proxy/httpmsg"},
+	"authz":         {"flow", "match", "proxy/httpmsg"},
 	"config":        {},
 	"dnat":          {},
 	"dnat/apply":    {"dnat"},
@@ -30,6 +31,7 @@ var edges = map[string][]string{
 	"proxy/http2":    {"flow", "proxy/httpmsg", "proxy/tunnel", "sock"},
 	"upstream":       {"flow", "lb", "mtls", "proxy/http1", "proxy/http2", "proxy/httpmsg"},
 	"proxy":          {"flow", "lb", "match", "mtls", "proxy/http1", "proxy/http2", "proxy/httpmsg", "route", "sock", "upstream"},
+	"proxy/filter":   {"authz", "flow", "proxy"},
 
 	// What observes and answers locally.
 	"telemetry":           {"flow", "telemetry/metrics"},
@@ -46,7 +48,8 @@ var edges = map[string][]string{
 	"xds/wire/shape": {},
 	"xds/wire/gen":   {"xds/wire/shape"},
 	"xds/compile": {
-		"flow", "lb", "match", "mtls", "proxy", "proxy/http2", "proxy/httpmsg", "route", "telemetry/accesslog", "upstream", "xds", "xds/wire",
+		"authz", "flow", "lb", "match", "mtls", "proxy", "proxy/filter", "proxy/http2", "proxy/httpmsg", "route", "telemetry/accesslog", "upstream",
+		"xds", "xds/wire",
 	},
 
 	// The benchmark.

@@ -33,6 +33,8 @@ func (c *Compiler) chain(s scope, dir flow.Direction, m *listenerv3.FilterChain)
 		case f.GetConfigDiscovery() != nil:
 			fs.in("config_discovery").fail("filter %s is not supported", f.GetName())
 		case passiveNetwork(kind) && !last:
+		case kind == networkRBACType && !last:
+			out.Filters = append(out.Filters, c.networkRBAC(fs.in("typed_config"), f.GetTypedConfig()))
 		case kind == tcpProxyType && last:
 			out.Handler = c.tcp(fs.in("typed_config"), f)
 		case kind == hcmType && last:

@@ -53,6 +53,7 @@ type Compiler struct {
 
 	fails    atomic.Uint64
 	unusable ignoredNames
+	counts   policyCounts
 
 	mu sync.Mutex
 	// guarded by mu

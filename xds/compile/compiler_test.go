@@ -11,7 +11,7 @@ import (
 
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
+	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/ext_authz/v3"
 
 	"github.com/outrigger-mesh/outrigger/flow"
 	"github.com/outrigger-mesh/outrigger/proxy"
@@ -168,11 +168,11 @@ func TestUnchangedChainsKeepTheirIdentity(t *testing.T) {
 	}
 }
 
-// withRBAC puts a policy before the last filter of a chain.
-func withRBAC(t *testing.T, fc *listenerv3.FilterChain) *listenerv3.FilterChain {
+// guarded puts a policy that cannot be enforced before the last filter of a chain.
+func guarded(t *testing.T, fc *listenerv3.FilterChain) *listenerv3.FilterChain {
 	t.Helper()
 	fc.Filters = append([]*listenerv3.Filter{{
-		Name: "envoy.filters.network.rbac", ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: packed(t, &rbacv3.RBAC{StatPrefix: "tcp."})},
+		Name: "envoy.filters.network.ext_authz", ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: packed(t, &extauthzv3.ExtAuthz{StatPrefix: "tcp."})},
 	}}, fc.Filters...)
 	return fc
 }
@@ -182,8 +182,8 @@ func TestRefusedListenerLeavesTheOldOneServing(t *testing.T) {
 	r := newRig(t)
 	r.must(r.send(xds.TypeListener, nil, listener("l", 7000, false, tcpChain(t, "one", "a", 1))))
 	before := r.fill("l")
-	err := r.send(xds.TypeListener, nil, listener("l", 7000, false, withRBAC(t, tcpChain(t, "one", "a", 1))))
-	if err == nil || !strings.Contains(err.Error(), `listener "l"`) || !strings.Contains(err.Error(), "envoy.filters.network.rbac") {
+	err := r.send(xds.TypeListener, nil, listener("l", 7000, false, guarded(t, tcpChain(t, "one", "a", 1))))
+	if err == nil || !strings.Contains(err.Error(), `listener "l"`) || !strings.Contains(err.Error(), "envoy.filters.network.ext_authz") {
 		t.Fatalf("got %v, want a refusal that names listener and filter", err)
 	}
 	if r.fill("l") != before {
@@ -194,7 +194,7 @@ func TestRefusedListenerLeavesTheOldOneServing(t *testing.T) {
 func TestRefusedListenerWithoutAnOlderOneRefusesConnections(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	if err := r.send(xds.TypeListener, nil, listener("l", 7000, false, withRBAC(t, tcpChain(t, "one", "a", 1)))); err == nil {
+	if err := r.send(xds.TypeListener, nil, listener("l", 7000, false, guarded(t, tcpChain(t, "one", "a", 1)))); err == nil {
 		t.Fatal("the policy was accepted")
 	}
 	l := r.listeners.For(netip.MustParseAddrPort("10.0.0.1:7000"))
@@ -203,7 +203,7 @@ func TestRefusedListenerWithoutAnOlderOneRefusesConnections(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	if err := r.compiler.Fill(ctx, l); err == nil || !strings.Contains(err.Error(), "rbac") {
+	if err := r.compiler.Fill(ctx, l); err == nil || !strings.Contains(err.Error(), "ext_authz") {
 		t.Errorf("got %v, want the reason of the refusal", err)
 	}
 	r.must(r.send(xds.TypeListener, nil, listener("l", 7000, false, tcpChain(t, "one", "a", 1))))

@@ -193,6 +193,11 @@ func (c *Compiler) httpFilter(s scope, spec *proxy.HTTPSpec, f *hcmv3.HttpFilter
 		}
 	case kind == peerMetadataType:
 		spec.Request.StripPeerMetadata = true
+	case kind == httpRBACType:
+		if f.GetDisabled() { // a route could switch it on
+			s.in("disabled").fail("is not supported for %s", f.GetName())
+		}
+		spec.Filters = append(spec.Filters, c.httpRBAC(s.in("typed_config"), spec.StatPrefix, f.GetTypedConfig()))
 	case slices.Contains(passiveHTTPFilters, kind):
 	case (f.GetIsOptional() || f.GetDisabled()) && slices.Contains(harmlessHTTPFilters, kind):
 		c.ignored("http filter " + f.GetName())

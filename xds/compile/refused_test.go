@@ -18,7 +18,6 @@ import (
 	originalsrcv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/original_src/v3"
 	netextauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/ext_authz/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
-	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
 	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
@@ -240,7 +239,6 @@ func refusedListeners() []spoiled {
 			chain := l.GetFilterChains()[0]
 			chain.Filters = append([]*listenerv3.Filter{f}, chain.Filters...)
 		}},
-		{of: "envoy.extensions.filters.network.rbac.v3.RBAC", want: "filter_chains[0].filters[0]: envoy.filters.network.rbac", listener: gate("envoy.filters.network.rbac", &rbacv3.RBAC{StatPrefix: "x"})},
 		{of: "envoy.extensions.filters.network.ext_authz.v3.ExtAuthz", want: "filter_chains[0].filters[0]: envoy.filters.network.ext_authz", listener: gate("envoy.filters.network.ext_authz", &netextauthzv3.ExtAuthz{StatPrefix: "x"})},
 		{of: "envoy.config.listener.v3.Filter.typed_config", want: "filter_chains[0].filters[0]: unheard", listener: gate("unheard", wrapperspb.String("x"))},
 		{of: "envoy.config.core.v3.TransportSocket.typed_config", want: "filter_chains[0].transport_socket", listener: func(t *testing.T, l *listenerv3.Listener) {
@@ -318,18 +316,17 @@ func refusedManagers() []spoiled {
 			f := &hcmv3.HttpFilter{Name: "x", ConfigType: &hcmv3.HttpFilter_ConfigDiscovery{ConfigDiscovery: discovery()}}
 			m.HttpFilters = append([]*hcmv3.HttpFilter{f}, m.HttpFilters...)
 		}},
-		{of: "envoy.extensions.filters.http.rbac.v3.RBAC", want: "http_filters[0]: envoy.filters.http.rbac", manager: guard("envoy.filters.http.rbac", new(httprbacv3.RBAC))},
 		{of: "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication", want: "http_filters[0]: envoy.filters.http.jwt_authn", manager: guard("envoy.filters.http.jwt_authn", new(jwtv3.JwtAuthentication))},
 		{of: "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz", want: "http_filters[0]: envoy.filters.http.ext_authz", manager: guard("envoy.filters.http.ext_authz", new(extauthzv3.ExtAuthz))},
 		{of: "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter.typed_config", want: "http_filters[0]: unheard", manager: guard("unheard", wrapperspb.String("x"))},
-		{of: "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter.is_optional", want: "http_filters[0]: filter envoy.filters.http.rbac", manager: func(t *testing.T, m *hcmv3.HttpConnectionManager) {
+		{of: "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter.is_optional", want: "http_filters[0]: filter envoy.filters.http.ext_authz", manager: func(t *testing.T, m *hcmv3.HttpConnectionManager) {
 			t.Helper()
-			guard("envoy.filters.http.rbac", new(httprbacv3.RBAC))(t, m)
+			guard("envoy.filters.http.ext_authz", new(extauthzv3.ExtAuthz))(t, m)
 			m.HttpFilters[0].IsOptional = true
 		}},
-		{of: "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter.disabled", want: "http_filters[0]: filter envoy.filters.http.rbac", manager: func(t *testing.T, m *hcmv3.HttpConnectionManager) {
+		{of: "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter.disabled", want: "http_filters[0]: filter envoy.filters.http.ext_authz", manager: func(t *testing.T, m *hcmv3.HttpConnectionManager) {
 			t.Helper()
-			guard("envoy.filters.http.rbac", new(httprbacv3.RBAC))(t, m)
+			guard("envoy.filters.http.ext_authz", new(extauthzv3.ExtAuthz))(t, m)
 			m.HttpFilters[0].Disabled = true
 		}},
 	}
@@ -482,7 +479,7 @@ func refusedRoutes() []spoiled {
 
 func everySpoiled() []spoiled {
 	var all []spoiled
-	for _, group := range [][]spoiled{refusedListeners(), refusedManagers(), refusedClusters(), refusedRoutes()} {
+	for _, group := range [][]spoiled{refusedListeners(), refusedPolicies(), refusedManagers(), refusedClusters(), refusedRoutes()} {
 		all = append(all, group...)
 	}
 	return all

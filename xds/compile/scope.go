@@ -61,4 +61,40 @@ func (s scope) only(m proto.Message, names ...string) {
 	}
 }
 
+// hasUnknown reports whether a message has, on any level, a field that this
+// program's version of it does not know.
+func hasUnknown(m protoreflect.Message) bool {
+	if len(m.GetUnknown()) > 0 {
+		return true
+	}
+	found := false
+	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		switch {
+		case f.IsMap() && f.MapValue().Message() != nil:
+			v.Map().Range(func(_ protoreflect.MapKey, v protoreflect.Value) bool {
+				found = hasUnknown(v.Message())
+				return !found
+			})
+		case f.IsMap() || f.Message() == nil:
+		case f.IsList():
+			for i := 0; i < v.List().Len() && !found; i++ {
+				found = hasUnknown(v.List().Get(i).Message())
+			}
+		default:
+			found = hasUnknown(v.Message())
+		}
+		return !found
+	})
+	return found
+}
+
+// kindOf is the name of the field that is set in a oneof.
+func kindOf(m proto.Message, oneof protoreflect.Name) string {
+	r := m.ProtoReflect()
+	if f := r.WhichOneof(r.Descriptor().Oneofs().ByName(oneof)); f != nil {
+		return string(f.Name())
+	}
+	return "without content"
+}
+
 func (s scope) err() error { return errors.Join(*s.errs...) }

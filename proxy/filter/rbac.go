@@ -1,0 +1,98 @@
+package filter
+
+import (
+	"sync/atomic"
+
+	"github.com/outrigger-mesh/outrigger/authz"
+	"github.com/outrigger-mesh/outrigger/flow"
+	"github.com/outrigger-mesh/outrigger/proxy"
+)
+
+var (
+	_ proxy.Filter     = (*RBAC)(nil)
+	_ proxy.ConnFilter = (*ConnRBAC)(nil)
+)
+
+// Counts are the decisions of RBAC filters, named as Envoy's rbac.* statistics.
+// Filters that replace each other share them.
+type Counts struct {
+	Allowed       atomic.Uint64
+	Denied        atomic.Uint64
+	ShadowAllowed atomic.Uint64
+	ShadowDenied  atomic.Uint64
+}
+
+// Policies are what a filter enforces and what it tries only.
+type Policies struct {
+	// Rules are enforced; nil lets everything in.
+	Rules *authz.Set
+	// Shadow is decided and counted, without effect; nil is none.
+	Shadow *authz.Set
+	Counts *Counts
+}
+
+// decide asks both sets. A refusal is false with the policy's name.
+func (p *Policies) decide(f *authz.Facts) (policy string, allowed bool) {
+	if p.Shadow != nil {
+		count(p.Shadow.Check(f).Allowed, &p.Counts.ShadowAllowed, &p.Counts.ShadowDenied)
+	}
+	if p.Rules == nil {
+		return "", true
+	}
+	d := p.Rules.Check(f)
+	count(d.Allowed, &p.Counts.Allowed, &p.Counts.Denied)
+	return d.Policy, d.Allowed
+}
+
+func count(allowed bool, yes, no *atomic.Uint64) {
+	if allowed {
+		yes.Add(1)
+		return
+	}
+	no.Add(1)
+}
+
+// RBAC enforces policies on requests.
+type RBAC struct {
+	policies Policies // immutable
+}
+
+// NewRBAC makes the filter of an HTTP chain.
+func NewRBAC(p Policies) *RBAC { return &RBAC{policies: p} }
+
+// Policies is the filter's configuration.
+func (r *RBAC) Policies() *Policies { return &r.policies }
+
+// Request answers 403 to what the policies do not let in.
+func (r *RBAC) Request(x *proxy.Exchange) *proxy.Reply {
+	facts := authz.Facts{Conn: x.Conn, Request: x.Request, Remote: x.Remote()}
+	policy, allowed := r.policies.decide(&facts)
+	if policy != "" {
+		x.Record.Policy = policy
+	}
+	if allowed {
+		return nil
+	}
+	return proxy.Denied(policy)
+}
+
+// ConnRBAC enforces policies on connections.
+type ConnRBAC struct {
+	policies Policies // immutable
+}
+
+// NewConnRBAC makes the filter of a TCP chain.
+func NewConnRBAC(p Policies) *ConnRBAC { return &ConnRBAC{policies: p} }
+
+// Policies is the filter's configuration.
+func (r *ConnRBAC) Policies() *Policies { return &r.policies }
+
+// Accept refuses a connection that the policies do not let in.
+func (r *ConnRBAC) Accept(c *flow.Conn) error {
+	facts := authz.Facts{Conn: c, Remote: c.Remote.Addr()}
+	policy, allowed := r.policies.decide(&facts)
+	if allowed {
+		return nil
+	}
+	return &proxy.Refusal{Policy: policy, Details: proxy.DeniedDetails(policy)}
+}
