@@ -120,6 +120,10 @@ func (h *HTTP) exchange(s *session, w httpmsg.ResponseWriter, r *httpmsg.Request
 	h.stamp(x)
 	x.noteRequest()
 	routed := h.match(x)
+	if x.Rule == nil && x.Request.Method == "CONNECT" {
+		x.reply(routed.closing())
+		return
+	}
 	if reply := h.upgrade(x); reply != nil {
 		x.reply(reply)
 		return
@@ -278,7 +282,7 @@ func (h *HTTP) respond(x *Exchange) {
 	resp := x.Response
 	rec := &x.Record
 	now := time.Now()
-	if !h.spec.SuppressEnvoyHeaders {
+	if !h.spec.SuppressEnvoyHeaders && x.Request.Upgrade == "" { // an upgrade has no end
 		if done := x.body.completed(); !done.IsZero() {
 			resp.Header.Set("x-envoy-upstream-service-time", milliseconds(now.Sub(done)))
 		}
@@ -288,6 +292,10 @@ func (h *HTTP) respond(x *Exchange) {
 	x.editResponse(resp)
 	h.finishResponse(x, resp, now)
 	x.boundBody()
+	if resp.Tunnel != nil {
+		x.tunnel(resp)
+		return
+	}
 	n, err := x.w.WriteResponse(resp)
 	rec.Response.Bytes = n
 	if err != nil {
@@ -410,8 +418,12 @@ func (x *Exchange) ended() error {
 	}
 }
 
-// interim passes a 1xx response on.
+// interim passes a 1xx response on, where it is configured: the first one, and a
+// 100 that is waited for.
 func (x *Exchange) interim(status int, h *httpmsg.Header) error {
+	if !x.h.spec.Proxy100Continue || x.trip.sent && status != 100 {
+		return nil
+	}
 	x.trip.sent = true
 	return x.w.WriteInterim(status, h)
 }
@@ -424,7 +436,7 @@ func (x *Exchange) finish() {
 	}
 	x.noteRequest()
 	rec := &x.Record
-	rec.Request.Bytes = x.body.received()
+	rec.Request.Bytes += x.body.received()
 	if done := x.body.completed(); !done.IsZero() {
 		rec.Request.Complete = done.Sub(rec.Start)
 	}

@@ -126,7 +126,7 @@ func TestLocalRepliesAreEnvoys(t *testing.T) {
 		},
 		{
 			name: "low version", rule: func(t *testing.T) *proxy.Rule { return to(cluster(t, nil)) },
-			raw: "GET / HTTP/1.0\r\n\r\n", status: 426, flags: "-", details: "low_version",
+			raw: "GET / HTTP/1.0\r\n\r\n", status: 426, flags: "DPE", body: "Upgrade Required", details: "low_version",
 		},
 		{
 			name: "no host", rule: func(t *testing.T) *proxy.Rule { return to(cluster(t, nil)) },

@@ -146,7 +146,7 @@ func TestWebsocketPassesWhereConfigured(t *testing.T) {
 	t.Parallel()
 	addr := script(t, func(_ int, c net.Conn, r *bufio.Reader) {
 		req, err := http.ReadRequest(r)
-		if err != nil || req.Header.Get("upgrade") != "websocket" {
+		if err != nil || !strings.EqualFold(req.Header.Get("upgrade"), "websocket") {
 			_, _ = io.WriteString(c, "HTTP/1.1 400 Bad\r\ncontent-length: 0\r\n\r\n")
 			return
 		}
@@ -166,7 +166,7 @@ func TestWebsocketPassesWhereConfigured(t *testing.T) {
 	if b, err := io.ReadAll(r); string(b) != "hi there" || err != nil {
 		t.Errorf("got %q, %v", b, err)
 	}
-	if rec := g.records.next(t); rec.Response.Status != 101 || rec.flags != "-" || rec.Response.Bytes != 8 {
+	if rec := g.records.next(t); rec.Response.Status != 101 || rec.flags != "DC" || rec.Response.Bytes != 8 || rec.Request.Bytes != 6 {
 		t.Errorf("status %d flags %s bytes %d", rec.Response.Status, rec.flags, rec.Response.Bytes)
 	}
 }

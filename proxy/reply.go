@@ -1,11 +1,13 @@
 package proxy
 
 import (
+	"errors"
 	"io"
 	"strconv"
 	"strings"
 
 	"github.com/outrigger-mesh/outrigger/flow"
+	"github.com/outrigger-mesh/outrigger/proxy/http1"
 	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
 )
 
@@ -163,7 +165,11 @@ func replyToDownstream(fe *flow.Error) *Reply {
 	case fe.Side != flow.SideDownstream:
 		return nil
 	case fe.Kind == flow.KindProtocol:
-		return &Reply{Status: 400, Body: "Bad Request", Flag: flow.DownstreamProtocolError, Flagged: true, Details: fe.Details, Close: true}
+		status := 400
+		if pe, ok := errors.AsType[*http1.ProtocolError](fe.Err); ok && pe.Status != 0 {
+			status = pe.Status
+		}
+		return &Reply{Status: status, Body: http1.Reason(status), Flag: flow.DownstreamProtocolError, Flagged: true, Details: fe.Details, Close: true}
 	case fe == errSlowRequest:
 		return replyRequestTimeout
 	case fe.Kind == flow.KindTimeout:
@@ -213,6 +219,13 @@ func noSpaces(s string) string {
 		}
 		return r
 	}, s)
+}
+
+// closing is the same reply for a connection that cannot go on.
+func (r *Reply) closing() *Reply {
+	c := *r
+	c.Close = true
+	return &c
 }
 
 // response builds the message of a reply.

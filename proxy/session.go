@@ -165,7 +165,10 @@ func (s *session) catch() {
 // reject answers and records a request that the codec refused.
 func (s *session) reject(pe *http1.ProtocolError) *httpmsg.Response {
 	reply := &Reply{Status: pe.Status, Details: pe.Details}
-	if pe.Violation {
+	switch {
+	case pe.Status == 0:
+		reply.Flag, reply.Flagged = flow.DownstreamConnectionTermination, true
+	case pe.Violation:
 		reply.Flag, reply.Flagged = flow.DownstreamProtocolError, true
 		reply.Body = http1.Reason(pe.Status)
 	}

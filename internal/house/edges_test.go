@@ -30,7 +30,7 @@ var edges = map[string][]string{
 	"proxy/http1":    {"flow", "proxy/httpmsg", "proxy/tunnel", "sock"},
 	"proxy/http2":    {"flow", "proxy/httpmsg", "proxy/tunnel", "sock"},
 	"upstream":       {"flow", "lb", "mtls", "proxy/http1", "proxy/http2", "proxy/httpmsg"},
-	"proxy":          {"flow", "lb", "match", "mtls", "proxy/http1", "proxy/http2", "proxy/httpmsg", "route", "sock", "upstream"},
+	"proxy":          {"flow", "lb", "match", "mtls", "proxy/http1", "proxy/http2", "proxy/httpmsg", "proxy/tunnel", "route", "sock", "upstream"},
 	"proxy/filter":   {"authz", "flow", "proxy"},
 
 	// What observes and answers locally.
@@ -67,6 +67,7 @@ var edges = map[string][]string{
 	"cmd/outrigger":                   {"bench", "config", "dnat/initcmd", "sidecar"},
 	"cmd/outrigger-init":              {"dnat/initcmd"},
 	"internal/house":                  {},
+	"internal/oracle":                 {},
 	"internal/acceptance":             {"internal/testmesh"},
 	"internal/conformance":            {"internal/testmesh"},
 	"internal/testmesh":               {"internal/testmesh/build", "internal/testmesh/echo", "internal/testmesh/kubestub", "internal/testmesh/launch", "internal/testmesh/netns", "internal/testmesh/pki"},

@@ -58,6 +58,7 @@ type ClientConn struct {
 	pump   *pump // of this connection's first body that had to be awaited
 	state  clientState
 	timed  bool // the connection has a write deadline
+	begun  bool // a response whose length is known has begun
 	alive  aliveCheck
 
 	mu    sync.Mutex
@@ -71,7 +72,7 @@ var _ httpmsg.RoundTripper = (*ClientConn)(nil)
 func NewClientConn(conn net.Conn, o ClientOptions) *ClientConn {
 	l := limits{o.MaxHeadBytes, o.MaxHeaders}
 	if l.bytes <= 0 {
-		l.bytes = DefaultMaxHeadBytes
+		l.bytes = DefaultMaxResponseHeadBytes
 	}
 	if l.fields <= 0 {
 		l.fields = DefaultMaxHeaders
@@ -97,7 +98,7 @@ func (c *ClientConn) RoundTrip(r *httpmsg.Request, deadline time.Time) (*httpmsg
 		return nil, &flow.Error{Side: flow.SideInternal, Kind: flow.KindProtocol, Err: errUnwritable}
 	}
 	c.Release()
-	c.state, c.req = clientHead, r
+	c.state, c.req, c.begun = clientHead, r, false
 	c.res.Trailer.Reset()
 	if err := c.deadline(deadline); err != nil {
 		return nil, c.failed(err)
@@ -212,6 +213,7 @@ func (c *ClientConn) begin(r *httpmsg.Request) error {
 		c.ended(true)
 		return nil
 	}
+	c.begun = c.parser.framing != framingClose
 	c.res.Body = &c.body
 	return nil
 }
@@ -325,17 +327,26 @@ func (c *ClientConn) upstreamError(err error, wrote int64) error {
 	}
 	var pe *ProtocolError
 	switch {
-	case errors.As(err, &pe):
+	case errors.As(err, &pe), c.cut(err):
 		e.Flag, e.Kind = flow.UpstreamProtocolError, flow.KindProtocol
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		e.Flag, e.Kind = flow.UpstreamRequestTimeout, flow.KindTimeout
 	case wrote == 0:
 		e.Retry = flow.RetryUnsent
 	}
-	if e.Kind == flow.KindTermination && errors.Is(err, io.EOF) {
+	if errors.Is(err, io.EOF) {
 		e.Err = io.ErrUnexpectedEOF
 	}
 	return e
+}
+
+// cut reports that the connection ended within a message: to Envoy that is a
+// protocol error, whereas one that ends before is a connection's end.
+func (c *ClientConn) cut(err error) bool {
+	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, errInterrupted) || c.rd.err == nil {
+		return false
+	}
+	return c.begun || c.rd.avail() > 0
 }
 
 // sourceError wraps what is not the upstream's fault: reading the request's body, or

@@ -103,6 +103,8 @@ func TestResponses(t *testing.T) {
 	}{
 		{"length", "GET", "HTTP/1.1 200 Fine\r\nContent-Length: 3\r\nX: y\r\n\r\nabc", false, "200 Fine 3 [content-length: 3] [x: y] abc", true},
 		{"no content", "GET", "HTTP/1.1 204 No Content\r\n\r\n", false, "204 No Content 0 ", true},
+		{"no content with length", "GET", "HTTP/1.1 204 No Content\r\ncontent-length: 2\r\n\r\nok", false, "!UPE", false},
+		{"no content with chunks", "GET", "HTTP/1.1 204 No Content\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", false, "!UPE", false},
 		{"not modified", "GET", "HTTP/1.1 304 Not Modified\r\ncontent-length: 9\r\n\r\n", false, "304 Not Modified 9 [content-length: 9] ", true},
 		{"empty reason", "GET", "HTTP/1.1 200 \r\ncontent-length: 0\r\n\r\n", false, "200  0 [content-length: 0] ", true},
 		{"no reason", "GET", "HTTP/1.1 200\r\ncontent-length: 0\r\n\r\n", false, "200  0 [content-length: 0] ", true},
@@ -117,12 +119,12 @@ func TestResponses(t *testing.T) {
 		{"interim", "GET", "HTTP/1.1 103 Early Hints\r\nlink: a\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\na", false, "103[link: a] 100 200 OK 1 [content-length: 1] a", true},
 		{"unsolicited bytes", "GET", "HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nabc", false, "200 OK 1 [content-length: 1] a", false},
 
-		{"cut in the body", "GET", "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc", true, "200 OK 9 [content-length: 9] abc!UC", false},
-		{"cut in a chunk", "GET", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n9\r\nabc", true, "200 OK -1 abc!UC", false},
+		{"cut in the body", "GET", "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc", true, "200 OK 9 [content-length: 9] abc!UPE", false},
+		{"cut in a chunk", "GET", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n9\r\nabc", true, "200 OK -1 abc!UPE", false},
 		{"bad chunk", "GET", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabcd\r\n", false, "200 OK -1 abc!UPE", false},
 		{"bad trailer", "GET", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx y\r\n\r\n", false, "200 OK -1 !UPE", false},
 		{"nothing", "GET", "", true, "!UC", false},
-		{"cut in the head", "GET", "HTTP/1.1 200 OK\r\nconte", true, "!UC", false},
+		{"cut in the head", "GET", "HTTP/1.1 200 OK\r\nconte", true, "!UPE", false},
 		{"garbage", "GET", "SSH-2.0-x\r\n", false, "!UPE", false},
 		{"HTTP/2", "GET", "HTTP/2 200 OK\r\n\r\n", false, "!UPE", false},
 		{"status of two digits", "GET", "HTTP/1.1 20 OK\r\n\r\n", false, "!UPE", false},
@@ -131,7 +133,7 @@ func TestResponses(t *testing.T) {
 		{"unknown coding", "GET", "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\n\r\n", false, "!UPE", false},
 		{"unasked upgrade", "GET", "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n", false, "!UPE", false},
 		{"too many headers", "GET", "HTTP/1.1 200 OK\r\n" + strings.Repeat("a: b\r\n", 101) + "\r\n", false, "!UPE", false},
-		{"too large", "GET", "HTTP/1.1 200 OK\r\na: " + strings.Repeat("b", 61<<10) + "\r\n\r\n", false, "!UPE", false},
+		{"too large", "GET", "HTTP/1.1 200 OK\r\na: " + strings.Repeat("b", 81<<10) + "\r\n\r\n", false, "!UPE", false},
 		{"flood of hints", "GET", strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 40), false, strings.Repeat("103 ", 32) + "!UPE", false},
 	}
 	for _, tt := range tests {
@@ -372,7 +374,7 @@ func TestTunnel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if res.Status != 101 || res.Header.Value("x") != "y" || res.Header.Len() != 1 || c.Reusable() {
+	if res.Status != 101 || res.Header.Value("x") != "y" || res.Header.Value("connection") != "Upgrade" || res.Header.Len() != 3 || c.Reusable() {
 		t.Errorf("got %+v", res)
 	}
 	b := make([]byte, 5)

@@ -54,6 +54,8 @@ type specials struct {
 type fieldParser struct {
 	limits
 	request bool
+	// keepExpect leaves an expectation in the header, as it came.
+	keepExpect bool
 
 	size  int
 	lines int
@@ -83,6 +85,9 @@ func (p *fieldParser) parse(b []byte, i int, h *httpmsg.Header) (int, error) {
 		}
 		if i == len(b) {
 			return 0, errIncomplete
+		}
+		if b[i] == 0 && i > start {
+			return 0, errCharacters
 		}
 		if b[i] != ':' || i == start {
 			return 0, errSyntax
@@ -188,19 +193,35 @@ func (p *fieldParser) special(name, value string) bool {
 			s.connection[s.connections] = value
 		}
 		s.connections++
+		return !hasToken(value, "upgrade")
 	case "upgrade":
+		if s.upgrades > 0 {
+			value = s.upgrade + "," + value
+		}
 		s.upgrade = value
 		s.upgrades++
+		return false
 	case "keep-alive", "proxy-connection":
 	case "expect":
 		if !p.request || !equalFold(value, "100-continue") {
 			return false
 		}
 		s.expect = true
+		return !p.keepExpect
 	default:
 		return false
 	}
 	return true
+}
+
+// dropHop removes what was kept in its place for an upgrade that is none.
+func (p *fieldParser) dropHop(h *httpmsg.Header) {
+	if p.sp.upgrades > 0 {
+		h.Del("upgrade")
+	}
+	if p.sp.connections > 0 {
+		h.Del("connection")
+	}
 }
 
 // options is what the Connection header asks for.

@@ -12,8 +12,6 @@ type requestParser struct {
 	acceptHTTP10   bool
 	validateScheme bool
 	tls            bool
-	forwardExpect  bool
-
 	// http10 and what follows are the outcome.
 	http10    bool
 	keepAlive bool
@@ -62,6 +60,9 @@ func (p *requestParser) requestLine(b []byte, r *httpmsg.Request) (string, int, 
 		}
 		return "", 0, errIncomplete
 	}
+	if b[i] == 0 && i > 0 {
+		return "", 0, errCharacters
+	}
 	if r.Method = method(b[:i]); b[i] != ' ' || r.Method == "" {
 		return "", 0, errSyntax
 	}
@@ -73,6 +74,9 @@ func (p *requestParser) requestLine(b []byte, r *httpmsg.Request) (string, int, 
 	}
 	if i == len(b) {
 		return "", 0, errIncomplete
+	}
+	if c := b[i]; c < ' ' && c != '\t' && c != '\r' && c != '\n' || c == 0x7f {
+		return "", 0, errCharacters
 	}
 	if b[i] != ' ' || i == start {
 		return "", 0, errSyntax
@@ -135,15 +139,13 @@ func (p *requestParser) complete(r *httpmsg.Request, target string) error {
 		}
 	}
 	p.keepAlive = !o.close && (!p.http10 || o.keepAlive)
-	if p.sp.expect && !p.http10 {
-		p.expect = p.framing != framingNone && !p.forwardExpect
-		if p.forwardExpect {
-			r.Header.Add("expect", "100-continue")
-		}
-	}
+	p.expect = p.sp.expect && !p.http10 && p.framing != framingNone && !p.keepExpect
 	r.Upgrade = ""
 	if o.upgrade && p.sp.upgrades > 0 && !p.http10 {
 		r.Upgrade = upgradeToken(p.sp.upgrade)
+	}
+	if r.Upgrade == "" {
+		p.dropHop(&r.Header)
 	}
 	return p.target(r, target)
 }
@@ -193,8 +195,13 @@ func (p *requestParser) target(r *httpmsg.Request, target string) error {
 	r.Authority, r.Path = p.sp.host, target
 	switch {
 	case r.Method == "CONNECT":
+		if target[0] == '/' {
+			return errURL
+		}
 		r.Authority, r.Path = target, ""
 	case target[0] == '/', target == "*" && r.Method == "OPTIONS":
+	case target == "*":
+		return errURL
 	default:
 		if err := p.absolute(r, target); err != nil {
 			return err
@@ -218,7 +225,7 @@ func (p *requestParser) target(r *httpmsg.Request, target string) error {
 func (p *requestParser) absolute(r *httpmsg.Request, target string) error {
 	scheme, rest, ok := strings.Cut(target, "://")
 	if !ok {
-		return errURL
+		return errSyntax
 	}
 	switch {
 	case equalFold(scheme, "http"):
@@ -245,24 +252,18 @@ func (p *requestParser) absolute(r *httpmsg.Request, target string) error {
 	return nil
 }
 
-// upgradeToken returns the protocol that an Upgrade header asks for. HTTP/2 in
-// plain text is never one (RFC 9113 dropped it, and it is a way around policies).
+// upgradeToken returns the protocol that an Upgrade header asks for: all of its
+// value, so that a list is nothing that anybody has configured. HTTP/2 in plain text
+// is never one (RFC 9113 dropped it, and it is a way around policies).
 func upgradeToken(value string) string {
-	if equalFold(value, "websocket") {
+	switch {
+	case equalFold(value, "websocket"):
 		return "websocket"
+	case equalFold(value, "h2c"):
+		return ""
+	default:
+		return strings.ToLower(value)
 	}
-	kept := ""
-	for value != "" {
-		var token string
-		if token, value = nextToken(value); token == "" || equalFold(token, "h2c") {
-			continue
-		}
-		if kept != "" {
-			kept += ","
-		}
-		kept += strings.ToLower(token)
-	}
-	return kept
 }
 
 // maxMethod is the length of the longest known method.

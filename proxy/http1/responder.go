@@ -33,7 +33,9 @@ var (
 
 func (w *responder) begin() {
 	w.started, w.tunnelled, w.err = false, false, nil
-	w.closing = !w.c.parser.keepAlive
+	// What follows a request for an upgrade may be meant for the new protocol: it is
+	// never taken for a request.
+	w.closing = !w.c.parser.keepAlive || w.c.req.Upgrade != ""
 }
 
 // Started reports whether a final head was begun.
@@ -134,17 +136,33 @@ func (w *responder) head(res *httpmsg.Response, t *transfer) {
 	if bare := res.Status == 204 || res.Status < 200; bare {
 		length, t.from = httpmsg.Unknown, nil
 		b = appendFields(b, &res.Header, length, &announced)
+		b = w.persistence(b, http10)
 	} else {
+		if w.untilClose(res) {
+			w.closing = true
+		}
 		b = appendFields(b, &res.Header, length, &announced)
+		b = w.persistence(b, http10)
 		b = w.framing(b, res, t, announced)
 	}
+	w.s.buf = append(b, "\r\n"...)
+}
+
+// persistence says whether the connection goes on.
+func (w *responder) persistence(b []byte, http10 bool) []byte {
 	switch {
 	case w.closing:
-		b = append(b, "connection: close\r\n"...)
+		return append(b, "connection: close\r\n"...)
 	case http10:
-		b = append(b, "connection: keep-alive\r\n"...)
+		return append(b, "connection: keep-alive\r\n"...)
+	default:
+		return b
 	}
-	w.s.buf = append(b, "\r\n"...)
+}
+
+// untilClose reports that only the end of the connection can end the body.
+func (w *responder) untilClose(res *httpmsg.Response) bool {
+	return w.c.parser.http10 && res.ContentLength < 0 && res.Status != 304 && w.c.req.Method != "HEAD"
 }
 
 // framing announces how the body ends, where appendFields did not.
@@ -154,8 +172,12 @@ func (w *responder) framing(b []byte, res *httpmsg.Response, t *transfer, announ
 		t.from = nil
 	case w.c.req.Method == "HEAD":
 		t.from = nil
-		if !announced && res.ContentLength > 0 {
+		switch {
+		case announced:
+		case res.ContentLength > 0:
 			b = appendLength(b, res.ContentLength)
+		case !w.c.parser.http10: // what GET would have been told, as Envoy does
+			b = append(b, "transfer-encoding: chunked\r\n"...)
 		}
 	case res.ContentLength >= 0:
 		if !announced {
@@ -164,8 +186,7 @@ func (w *responder) framing(b []byte, res *httpmsg.Response, t *transfer, announ
 		if res.ContentLength == 0 {
 			t.from = nil
 		}
-	case w.c.parser.http10:
-		w.closing = true
+	case w.c.parser.http10: // until the connection ends
 	default:
 		t.chunked = true
 		b = append(b, "transfer-encoding: chunked\r\n"...)
@@ -178,11 +199,9 @@ func (w *responder) framing(b []byte, res *httpmsg.Response, t *transfer, announ
 func (w *responder) tunnel(res *httpmsg.Response) (int64, error) {
 	w.closing = true
 	b := appendStatus(w.s.buf, false, res.Status)
-	b = appendFields(b, &res.Header, httpmsg.Unknown, new(bool))
-	if res.Status == 101 {
-		b = append(b, "connection: upgrade\r\nupgrade: "...)
-		b = appendValue(b, w.c.req.Upgrade)
-		b = append(b, "\r\n"...)
+	b = appendHopFields(b, &res.Header, httpmsg.Unknown, new(bool), res.Status == 101)
+	if res.Status == 101 && !res.Header.Has("upgrade") {
+		b = appendUpgrade(b, w.c.req.Upgrade)
 	}
 	w.s.buf = append(b, "\r\n"...)
 	if err := w.s.flush(); err != nil {

@@ -93,11 +93,16 @@ func (p *responseParser) complete(r *httpmsg.Response, req *httpmsg.Request) err
 		}
 		r.ContentLength = n
 	}
+	if bare := r.Status < 200 || r.Status == 204; bare && (s.codings > 0 || r.ContentLength > 0) {
+		return errNoContent
+	}
+	if r.Status == 101 && o.upgrade && s.upgrades > 0 {
+		p.upgrade = s.upgrade
+	} else {
+		p.dropHop(&r.Header)
+	}
 	switch {
 	case r.Status == 101:
-		if o.upgrade && s.upgrades > 0 {
-			p.upgrade = s.upgrade
-		}
 		r.ContentLength = 0
 	case r.Status < 200 || r.Status == 204 || req.Method == "CONNECT" && r.Status < 300:
 		r.ContentLength = 0

@@ -10,6 +10,12 @@ import (
 // codec's own: content-length is written in its place with the true length, the
 // others not at all. It sets *announced if a content-length was written.
 func appendFields(b []byte, h *httpmsg.Header, length int64, announced *bool) []byte {
+	return appendHopFields(b, h, length, announced, false)
+}
+
+// appendHopFields is appendFields where an upgrade passes: with hop the fields that
+// ask for it, or accept it, stay as they are.
+func appendHopFields(b []byte, h *httpmsg.Header, length int64, announced *bool, hop bool) []byte {
 	for i := range h.Fields {
 		f := &h.Fields[i]
 		switch f.Name {
@@ -20,7 +26,11 @@ func appendFields(b []byte, h *httpmsg.Header, length int64, announced *bool) []
 			*announced = true
 			b = appendLength(b, length)
 			continue
-		case "transfer-encoding", "connection", "keep-alive", "proxy-connection", "upgrade", "host":
+		case "connection", "upgrade":
+			if !hop {
+				continue
+			}
+		case "transfer-encoding", "keep-alive", "proxy-connection", "host":
 			continue
 		}
 		b = appendField(b, f.Name, f.Value)
@@ -69,18 +79,23 @@ func appendRequest(b []byte, r *httpmsg.Request) []byte {
 	b = appendValue(b, r.Authority)
 	b = append(b, "\r\n"...)
 	announced := false
-	b = appendFields(b, &r.Header, r.ContentLength, &announced)
+	b = appendHopFields(b, &r.Header, r.ContentLength, &announced, r.Upgrade != "")
 	switch {
 	case r.ContentLength < 0:
 		b = append(b, "transfer-encoding: chunked\r\n"...)
 	case !announced && (r.ContentLength > 0 || lengthExpected(r.Method)):
 		b = appendLength(b, r.ContentLength)
 	}
-	if r.Upgrade != "" {
-		b = append(b, "connection: upgrade\r\nupgrade: "...)
-		b = appendValue(b, r.Upgrade)
-		b = append(b, "\r\n"...)
+	if r.Upgrade != "" && !r.Header.Has("upgrade") {
+		b = appendUpgrade(b, r.Upgrade)
 	}
+	return append(b, "\r\n"...)
+}
+
+// appendUpgrade asks for an upgrade, or accepts it, where no field did.
+func appendUpgrade(b []byte, protocol string) []byte {
+	b = append(b, "connection: upgrade\r\nupgrade: "...)
+	b = appendValue(b, protocol)
 	return append(b, "\r\n"...)
 }
 

@@ -18,8 +18,10 @@ import (
 // Defaults of ServerOptions and ClientOptions, Envoy's numbers.
 const (
 	DefaultMaxHeadBytes = 60 << 10
-	DefaultMaxHeaders   = 100
-	DefaultIdleTimeout  = time.Hour
+	// DefaultMaxResponseHeadBytes is larger: applications are trusted with more.
+	DefaultMaxResponseHeadBytes = 80 << 10
+	DefaultMaxHeaders           = 100
+	DefaultIdleTimeout          = time.Hour
 )
 
 // defaultHeadTimeout is our own, not Envoy's: see the package's comment.
@@ -135,11 +137,10 @@ func NewServerConn(conn net.Conn, o ServerOptions) *ServerConn {
 		c.rd.w = copy(c.rd.buf, o.Initial)
 	}
 	c.parser = requestParser{
-		fieldParser:    fieldParser{limits: limits{o.MaxHeadBytes, o.MaxHeaders}, request: true},
+		fieldParser:    fieldParser{limits: limits{o.MaxHeadBytes, o.MaxHeaders}, request: true, keepExpect: o.Proxy100Continue},
 		acceptHTTP10:   o.AcceptHTTP10,
 		validateScheme: o.ValidateScheme,
 		tls:            o.SchemeTLS,
-		forwardExpect:  o.Proxy100Continue,
 	}
 	c.body.c = c
 	c.out.c = c
@@ -286,6 +287,9 @@ func (c *ServerConn) refuse(err error) error {
 	switch {
 	case errors.As(err, &pe):
 	case errors.Is(err, io.EOF):
+		if c.rd.avail() > 0 && c.o.Reject != nil {
+			_ = c.o.Reject(errAbandoned) // to be recorded: nobody is there to be answered
+		}
 		return nil
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		if !c.late {
