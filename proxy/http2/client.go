@@ -4,11 +4,12 @@ import (
 	"net"
 	"time"
 
-	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
+	"github.com/outrigger-mesh/outrigger/flow"
 )
 
 // ClientOptions are an upstream connection's settings. Zero values are Envoy's
-// defaults. The functions may be nil; they are called without locks and must not wait.
+// defaults. The functions may be nil; they are called without locks, some by the
+// connection's reader, and must neither wait nor call Close.
 type ClientOptions struct {
 	Settings
 
@@ -23,49 +24,225 @@ type ClientOptions struct {
 
 // ClientConn is an upstream connection, for many exchanges at a time.
 type ClientConn struct {
-	conn net.Conn      // immutable
+	conn
 	o    ClientOptions // immutable
+	done chan struct{} // closed when the reader has ended
+
+	// guarded by mu
+	active int
+	gone   bool // no new streams
+	told   bool // OnEnd was called
 }
 
-// NewClientConn starts the reader of a connection that was dialled.
-func NewClientConn(conn net.Conn, o ClientOptions) *ClientConn {
-	return &ClientConn{conn: conn, o: o}
+// NewClientConn starts the reader of a connection that was dialled. The preface is
+// written with the first request.
+func NewClientConn(nc net.Conn, o ClientOptions) *ClientConn {
+	c := &ClientConn{o: o, done: make(chan struct{})}
+	c.init(nc, &o.Settings, nil, c)
+	c.clock.check = c.look
+	c.mu.Lock()
+	c.append(2, func(b []byte) []byte { return c.hello(append(b, preface...)) })
+	if c.set.KeepAlive.Interval > 0 {
+		c.clock.arm(c.keepAlive(c.since(time.Now())))
+	}
+	c.mu.Unlock()
+	go c.run()
+	return c
+}
+
+// run reads until the connection ends; Close joins it.
+func (c *ClientConn) run() {
+	defer close(c.done)
+	err := c.firstSettings()
+	if err == nil {
+		err = c.read()
+	}
+	c.mu.Lock()
+	if c.cause == nil {
+		c.cause = err
+	}
+	c.mu.Unlock()
+	c.end(err)
+	c.finish(err, func() {})
+}
+
+// end takes no more streams, and says so once.
+func (c *ClientConn) end(err error) {
+	c.mu.Lock()
+	c.gone = true
+	tell := !c.told
+	c.told = true
+	c.mu.Unlock()
+	if tell && c.o.OnEnd != nil {
+		c.o.OnEnd(err)
+	}
 }
 
 // Open reserves a stream. The error is ErrFull or ErrGone.
-func (c *ClientConn) Open() (*ClientStream, error) { return nil, ErrGone }
-
-// Active is the number of open streams.
-func (c *ClientConn) Active() int { return 0 }
-
-// Available is the number of streams that can be opened now.
-func (c *ClientConn) Available() int { return 0 }
-
-// Drain opens no more streams, and closes the connection when the last one is done.
-func (c *ClientConn) Drain() {}
-
-// Close ends the connection, and joins its goroutines.
-func (c *ClientConn) Close() error { return c.conn.Close() }
-
-// ClientStream is one exchange on a connection. Request and response are valid until
-// Close, after which it must not be touched.
-type ClientStream struct{}
-
-var _ httpmsg.RoundTripper = (*ClientStream)(nil)
-
-// RoundTrip sends the request and returns the response's head, as
-// http1.ClientConn.RoundTrip does. It can be called once.
-func (s *ClientStream) RoundTrip(_ *httpmsg.Request, _ time.Time) (*httpmsg.Response, error) {
-	return nil, ErrGone
+func (c *ClientConn) Open() (*ClientStream, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.gone || c.ending || c.broken || c.cause != nil:
+		return nil, ErrGone
+	case c.spaceLocked() <= 0:
+		return nil, ErrFull
+	}
+	c.active++
+	s := clientStreams.Get().(*ClientStream) //nolint:forcetypeassert // the pool holds nothing else
+	s.begin(c)
+	return s, nil
 }
 
-// SetBodyDeadline bounds the reads of the response's body that follow; zero is none.
-// It is for the goroutine that reads the body.
-func (s *ClientStream) SetBodyDeadline(_ time.Time) {}
+// spaceLocked is how many streams more can be opened.
+func (c *ClientConn) spaceLocked() int {
+	if c.gone {
+		return 0
+	}
+	limit := min(c.set.MaxConcurrentStreams, c.peer.maxStreams)
+	if left := (maxWindow - c.lastID) / 2; left < limit {
+		return int(left) - c.active // identifiers run out
+	}
+	return int(limit) - c.active
+}
 
-// Abort ends the exchange with err, and no other. It may be called from any
-// goroutine, before Close.
-func (s *ClientStream) Abort(_ error) {}
+// Active is the number of open streams.
+func (c *ClientConn) Active() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.active
+}
 
-// Close ends the exchange: a stream that is not complete is reset.
-func (s *ClientStream) Close() {}
+// Available is the number of streams that can be opened now.
+func (c *ClientConn) Available() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ending || c.broken || c.cause != nil {
+		return 0
+	}
+	return max(0, c.spaceLocked())
+}
+
+// Drain opens no more streams, and closes the connection when the last one is done.
+func (c *ClientConn) Drain() {
+	c.mu.Lock()
+	c.gone = true
+	c.leaveLocked()
+	c.mu.Unlock()
+}
+
+// leaveLocked ends a connection that takes no streams and has none.
+func (c *ClientConn) leaveLocked() {
+	if c.gone && c.active == 0 {
+		c.stopLocked(errDrained)
+	}
+}
+
+// Close ends the connection, and joins its goroutines.
+func (c *ClientConn) Close() error {
+	c.stop(errClosed)
+	<-c.done
+	return nil
+}
+
+// openHead begins a response or its trailers.
+func (c *ClientConn) openHead(id uint32, end bool) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.streams[id]
+	switch {
+	case c.unknown(id):
+		return connError(codeProtocol, detailProtocol)
+	case s == nil && !c.resets.has(id):
+		return connError(codeStreamClosed, detailProtocol)
+	case s == nil || s.reset:
+		c.head.open(id, end, blockIgnored, nil)
+		return nil
+	case s.in.ended:
+		c.head.open(id, end, blockIgnored, nil)
+		c.spoil(s, codeStreamClosed, detailProtocol)
+		return nil
+	}
+	x := s.kin.(*ClientStream) //nolint:forcetypeassert // a client has no others
+	if !x.answered {
+		c.head.open(id, end, blockResponse, &c.spare)
+		return nil
+	}
+	c.head.open(id, end, blockTrailer, &c.spare)
+	if !end {
+		c.head.refuse(violation(detailMessage))
+	}
+	return nil
+}
+
+// closeHead hands a response, or its end, to its stream. Nobody but the reader touches
+// the fields before it says so.
+func (c *ClientConn) closeHead() error {
+	h := &c.head
+	if h.block == blockIgnored {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.streams[h.id]
+	if s == nil || s.reset {
+		return nil
+	}
+	x := s.kin.(*ClientStream) //nolint:forcetypeassert // a client has no others
+	switch {
+	case h.err != nil:
+	case h.block == blockResponse:
+		x.respondLocked(h)
+	default:
+		swap(&x.trailer, &c.spare)
+	}
+	switch {
+	case h.err != nil:
+		c.spoil(s, h.err.Code, h.err.Details)
+	case h.end && s.in.announced >= 0 && s.in.total != s.in.announced:
+		c.spoil(s, codeProtocol, detailMessage)
+	case h.end:
+		s.endInputLocked()
+	default:
+		s.recv.ring()
+	}
+	return nil
+}
+
+// onGoAway takes no more streams, and fails those that the upstream has not seen.
+func (c *ClientConn) onGoAway(last, _ uint32) error {
+	c.mu.Lock()
+	c.gone = true
+	for id, s := range c.streams {
+		if id > last {
+			s.failLocked(upstreamReset(codeRefusedStream))
+			s.reset = true // it is unknown there
+		}
+	}
+	c.leaveLocked()
+	c.mu.Unlock()
+	c.end(nil)
+	return nil
+}
+
+// look is called by the clock, and returns when it is to be called again.
+func (c *ClientConn) look(now int64) int64 {
+	if c.ending {
+		return 0
+	}
+	next := c.keepAlive(now)
+	if l := c.headLimit; l != 0 && now >= l {
+		c.stopLocked(connError(codeEnhanceYourCalm, detailProtocol))
+	} else {
+		next = earliest(next, l)
+	}
+	return next
+}
+
+// errUnsent says that a request did not leave us.
+func errUnsent() error {
+	return &flow.Error{
+		Side: flow.SideUpstream, Flag: flow.UpstreamConnectionTermination, Kind: flow.KindTermination,
+		Retry: flow.RetryUnsent, Err: ErrGone,
+	}
+}

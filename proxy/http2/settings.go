@@ -73,3 +73,48 @@ type FloodLimits struct {
 	// of all: half of this many at once, or this many in all. 0 is 500.
 	PrematureResets int
 }
+
+// normalize puts the defaults in place.
+func (s *Settings) normalize() {
+	s.MaxConcurrentStreams = min(or(s.MaxConcurrentStreams, DefaultMaxConcurrentStreams), maxWindow)
+	s.InitialStreamWindow = window(or(s.InitialStreamWindow, DefaultStreamWindow))
+	s.InitialConnWindow = window(or(s.InitialConnWindow, DefaultConnWindow))
+	if s.HeaderTableSize == NoHeaderTable {
+		s.HeaderTableSize = 0
+	} else {
+		s.HeaderTableSize = or(s.HeaderTableSize, DefaultHeaderTableSize)
+	}
+	s.MaxHeadBytes = positive(s.MaxHeadBytes, DefaultMaxHeadBytes)
+	s.MaxHeaders = positive(s.MaxHeaders, DefaultMaxHeaders)
+	if s.KeepAlive.Timeout <= 0 {
+		s.KeepAlive.Timeout = time.Minute
+	}
+	f := &s.Floods
+	f.OutboundFrames = positive(f.OutboundFrames, 10000)
+	f.OutboundControlFrames = positive(f.OutboundControlFrames, 1000)
+	if f.EmptyFrames == 0 {
+		f.EmptyFrames = 1
+	}
+	f.EmptyFrames = max(f.EmptyFrames, 0)
+	f.PriorityPerStream = positive(f.PriorityPerStream, 100)
+	f.WindowUpdatesPerData = positive(f.WindowUpdatesPerData, 10)
+	f.PrematureResets = positive(f.PrematureResets, 500)
+}
+
+func or(v, def uint32) uint32 {
+	if v == 0 {
+		return def
+	}
+	return v
+}
+
+func positive(v, def int) int {
+	if v <= 0 {
+		return def
+	}
+	return v
+}
+
+// window keeps a window within what the protocol knows: RFC 9113 starts with the
+// least.
+func window(v uint32) uint32 { return min(max(v, 65535), maxWindow) }

@@ -1,0 +1,294 @@
+package http2
+
+import (
+	"errors"
+	"net"
+	"runtime"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/outrigger-mesh/outrigger/sock"
+)
+
+const (
+	// outputLimit is how many bytes may wait to be written before content has to
+	// wait outside.
+	outputLimit = 256 << 10
+	// quickWrite is the most that is given to a socket in one call.
+	quickWrite = 32 << 10
+	// defaultWriteTimeout is how long a peer may take no bytes at all, where nothing
+	// else bounds it: Envoy's default for streams.
+	defaultWriteTimeout = 5 * time.Minute
+)
+
+// output gathers frames until they are written. All of it is guarded by the
+// connection's lock.
+type output struct {
+	buf   []byte   // frames are appended here
+	queue [][]byte // full ones before it
+
+	waiting  int   // bytes in buf and queue
+	appended int64 // bytes in all
+	written  int64 // bytes that the connection took
+
+	frames, control int // frames that wait
+	busy            struct{ bytes, frames, control int }
+	urgent          bool // the reader has them written before it waits
+	flushing        bool // somebody writes, or is about to
+}
+
+// room makes sure that n bytes fit without a copy of what is there.
+func (o *output) room(n int) {
+	if o.buf == nil {
+		o.buf = getBuffer(max(n, mediumBuffer))[:0]
+		return
+	}
+	if cap(o.buf)-len(o.buf) < n {
+		o.queue = append(o.queue, o.buf)
+		o.buf = getBuffer(max(n, mediumBuffer))[:0]
+	}
+}
+
+// full reports that content has to wait.
+func (o *output) full() bool { return o.waiting+o.busy.bytes >= outputLimit }
+
+// grew accounts for what was appended behind the first n bytes of buf.
+func (o *output) grew(n, frames int) {
+	d := len(o.buf) - n
+	o.waiting += d
+	o.appended += int64(d)
+	o.frames += frames
+}
+
+// take moves what waits into the writer's hands.
+func (o *output) take(into [][]byte) [][]byte {
+	into = append(into[:0], o.queue...)
+	if len(o.buf) > 0 {
+		into = append(into, o.buf)
+		o.buf = nil
+	}
+	clear(o.queue)
+	o.queue = o.queue[:0]
+	o.busy.bytes, o.busy.frames, o.busy.control = o.waiting, o.frames, o.control
+	o.waiting, o.frames, o.control, o.urgent = 0, 0, 0, false
+	return into
+}
+
+// free gives the memory back at the connection's end.
+func (o *output) free() {
+	for _, b := range o.queue {
+		putBuffer(b)
+	}
+	if o.buf != nil {
+		putBuffer(o.buf)
+	}
+	o.buf, o.queue = nil, nil
+	o.waiting = 0
+}
+
+// writer gives bytes to the connection. It belongs to whoever flushes.
+type writer struct {
+	nc      net.Conn
+	raw     syscall.RawConn // of a plain socket
+	below   syscall.RawConn // of the socket below a TLS session
+	bufs    [][]byte
+	off     int // what of the first was written
+	timeout time.Duration
+
+	onReady func(fd uintptr) bool
+	onPoll  func(fd uintptr)
+	p       []byte
+	n       int
+	err     error
+	fits    bool
+}
+
+func (w *writer) init(nc net.Conn, timeout time.Duration) {
+	w.nc, w.timeout = nc, timeout
+	if w.timeout <= 0 {
+		w.timeout = defaultWriteTimeout
+	}
+	w.raw = rawOf(nc)
+	if w.raw != nil {
+		w.onReady = w.writeReady
+		return
+	}
+	t, ok := nc.(interface{ NetConn() net.Conn })
+	if !ok {
+		return
+	}
+	if sc, ok := t.NetConn().(syscall.Conn); ok {
+		w.below, _ = sc.SyscallConn() // nil has a goroutine write
+		w.onPoll = w.poll
+	}
+}
+
+// try writes without waiting, and reports whether all was written. What is left
+// stays in bufs.
+func (w *writer) try() (bool, error) {
+	if w.raw == nil {
+		if len(w.bufs) != 1 || len(w.bufs[0]) > mediumBuffer || !w.writable() {
+			return false, nil
+		}
+		return true, w.write()
+	}
+	for len(w.bufs) > 0 {
+		w.p, w.n, w.err = w.bufs[0][w.off:min(len(w.bufs[0]), w.off+quickWrite)], 0, nil
+		err := w.raw.Write(w.onReady)
+		if err == nil {
+			err = w.err
+		}
+		w.pass(w.n)
+		if errors.Is(err, syscall.EAGAIN) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// writeReady gives a socket what it takes; it never has the poller wait.
+func (w *writer) writeReady(fd uintptr) bool {
+	w.n, w.err = sock.Write(int(fd), w.p) //nolint:gosec // descriptors are small
+	return true
+}
+
+// writable reports whether the socket below a TLS session has room for a record.
+func (w *writer) writable() bool {
+	if w.below == nil {
+		return false
+	}
+	w.fits = false
+	return w.below.Control(w.onPoll) == nil && w.fits
+}
+
+func (w *writer) poll(fd uintptr) {
+	fds := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}} //nolint:gosec // descriptors are small
+	n, err := unix.Poll(fds[:], 0)
+	w.fits = err == nil && n == 1
+}
+
+// write writes all, and waits as long as it takes.
+func (w *writer) write() error {
+	for len(w.bufs) > 0 {
+		if err := w.nc.SetWriteDeadline(time.Now().Add(w.timeout)); err != nil {
+			return err
+		}
+		n, err := w.nc.Write(w.bufs[0][w.off:])
+		w.pass(n)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pass drops n bytes that were written.
+func (w *writer) pass(n int) {
+	if w.off += n; w.off < len(w.bufs[0]) {
+		return
+	}
+	w.off = 0
+	putBuffer(w.bufs[0])
+	last := len(w.bufs) - 1
+	copy(w.bufs, w.bufs[1:])
+	w.bufs[last] = nil
+	w.bufs = w.bufs[:last]
+}
+
+func (w *writer) drop() {
+	for len(w.bufs) > 0 {
+		w.pass(len(w.bufs[0]) - w.off)
+	}
+}
+
+// flush has what was appended written soon. Others who are about to append get to
+// run first, so that many frames leave in one write; whoever comes meanwhile leaves
+// it to the first. It does not wait for the peer.
+func (c *conn) flush() {
+	c.mu.Lock()
+	if c.out.flushing || c.out.waiting == 0 {
+		c.mu.Unlock()
+		return
+	}
+	c.out.flushing = true
+	alone := c.busy <= 1
+	c.mu.Unlock()
+	if !alone {
+		runtime.Gosched()
+	}
+	c.writeOut()
+}
+
+// flushNow is flush for the reader, which nobody waits for.
+func (c *conn) flushNow() {
+	c.mu.Lock()
+	if c.out.flushing || c.out.waiting == 0 {
+		c.mu.Unlock()
+		return
+	}
+	c.out.flushing = true
+	c.mu.Unlock()
+	c.writeOut()
+}
+
+// writeOut writes until nothing is left, or leaves the rest to a goroutine that may
+// wait. The caller has set flushing.
+func (c *conn) writeOut() {
+	for c.takeOut() {
+		done, err := c.w.try()
+		if !done && err == nil {
+			c.tasks.Go(c.drainOut)
+			return
+		}
+		c.wroteOut(err)
+	}
+}
+
+// drainOut writes what the peer takes only slowly.
+func (c *conn) drainOut() {
+	for {
+		c.wroteOut(c.w.write())
+		if !c.takeOut() {
+			return
+		}
+	}
+}
+
+// takeOut gives the writer what waits; false means that there is nothing, and that
+// the caller does not flush any more.
+func (c *conn) takeOut() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.out.waiting == 0 || c.broken {
+		c.out.flushing = false
+		if c.ending {
+			c.cond.Broadcast()
+		}
+		return false
+	}
+	c.w.bufs = c.out.take(c.w.bufs)
+	return true
+}
+
+// wroteOut accounts for a write, and lets content in that waited for it.
+func (c *conn) wroteOut(err error) {
+	if err != nil {
+		c.w.drop()
+	}
+	c.mu.Lock()
+	was := c.out.full()
+	c.out.written += int64(c.out.busy.bytes)
+	c.out.busy.bytes, c.out.busy.frames, c.out.busy.control = 0, 0, 0
+	if err != nil {
+		c.breakLocked(err)
+	}
+	if was {
+		c.wakeSenders()
+	}
+	c.mu.Unlock()
+}

@@ -1,0 +1,410 @@
+package http2
+
+import (
+	"errors"
+	"io"
+	"time"
+
+	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
+)
+
+// stream is one exchange, as far as both sides have it in common. Streams are used
+// again: whoever comes from the connection looks it up by number under the lock.
+type stream struct {
+	// immutable while open
+	c    *conn
+	id   uint32 // 0 until the head is sent, on our own streams
+	born int64
+
+	recv, send bell
+
+	// what follows is guarded by the connection's lock
+	in     inbox
+	window int64 // what the peer lets us send
+	sent   struct {
+		head, end bool
+	}
+	reset     bool  // RST_STREAM was sent or received
+	closed    bool  // no longer counted
+	err       error // what the stream failed with
+	recvLimit int64 // until when recv is awaited, 0 is not or for ever
+	sendLimit int64
+	queued    bool  // among the waiters
+	until     int64 // when sending ends at the latest; 0 is no bound
+
+	gone    func() // told when the stream fails, while watched
+	calling bool
+
+	kin kin
+}
+
+// kin is what the side makes of its streams.
+type kin interface {
+	// mayHaveBody reports whether content may come now.
+	mayHaveBody() bool
+	// closedLocked is called once, when neither end sends any more.
+	closedLocked()
+	// lost, resetBy, violated and late make the error that a stream ends with.
+	lost(err error) error
+	resetBy(code uint32) error
+	violated(details string) error
+	late() error
+}
+
+func (s *stream) mayHaveBody() bool             { return s.kin.mayHaveBody() }
+func (s *stream) lost(err error) error          { return s.kin.lost(err) }
+func (s *stream) resetBy(code uint32) error     { return s.kin.resetBy(code) }
+func (s *stream) violated(details string) error { return s.kin.violated(details) }
+func (s *stream) late() error                   { return s.kin.late() }
+
+// begin readies a stream for its next use.
+func (s *stream) begin(c *conn) {
+	s.c, s.id = c, 0
+	s.in = inbox{announced: httpmsg.Unknown, offered: int64(c.set.InitialStreamWindow)}
+	s.window = 0
+	s.sent.head, s.sent.end = false, false
+	s.reset, s.closed, s.err = false, false, nil
+	s.recvLimit, s.sendLimit, s.until, s.queued = 0, 0, 0, false
+	s.gone, s.calling = nil, false
+	s.recv.mute()
+	s.send.mute()
+}
+
+// complete reports whether both ends have sent all.
+func (s *stream) complete() bool { return s.in.ended && s.sent.end }
+
+// endInputLocked notes that no more content comes.
+func (s *stream) endInputLocked() {
+	s.in.ended = true
+	s.recv.ring()
+	if s.sent.end {
+		s.closedLocked()
+	}
+}
+
+// endOutputLocked notes that we send no more.
+func (s *stream) endOutputLocked() {
+	s.sent.end = true
+	if s.in.ended {
+		s.closedLocked()
+	}
+}
+
+func (s *stream) closedLocked() {
+	if !s.closed {
+		s.closed = true
+		s.kin.closedLocked()
+	}
+}
+
+// failLocked ends both directions with err. It is for the reader.
+func (s *stream) failLocked(err error) {
+	if s.err != nil {
+		return
+	}
+	s.err = err
+	if s.gone != nil && !s.calling {
+		s.calling = true
+		s.c.left = append(s.c.left, s)
+	}
+	s.recv.ring()
+	s.send.ring()
+}
+
+// wakeSenders lets those look again who wait for the connection. The caller holds the
+// lock.
+func (c *conn) wakeSenders() {
+	for i, s := range c.waiters {
+		s.queued = false
+		s.send.ring()
+		c.waiters[i] = nil
+	}
+	c.waiters = c.waiters[:0]
+}
+
+// forgetLocked takes a stream out of all lists.
+func (c *conn) forgetLocked(s *stream) {
+	if s.id != 0 && c.streams[s.id] == s {
+		delete(c.streams, s.id)
+	}
+	c.window.held -= int64(s.in.pending)
+	s.in.pending = 0
+	if !s.queued {
+		return
+	}
+	s.queued = false
+	for i, w := range c.waiters {
+		if w == s {
+			last := len(c.waiters) - 1
+			c.waiters[i] = c.waiters[last]
+			c.waiters[last] = nil
+			c.waiters = c.waiters[:last]
+			return
+		}
+	}
+}
+
+// allowance is how much content may be sent now. The caller holds the lock.
+func (s *stream) allowance() int {
+	c := s.c
+	if c.out.full() {
+		return 0
+	}
+	return int(max(0, min(s.window, c.window.send, outputLimit)))
+}
+
+// appendData appends as much of p as the windows allow, with END_STREAM if that is
+// all of it and end is set, and returns how much. The caller holds the lock.
+func (s *stream) appendData(p []byte, end bool) int {
+	c := s.c
+	allowed := min(s.allowance(), len(p))
+	done := 0
+	for done < allowed || end && len(p) == 0 {
+		n := min(allowed-done, c.peer.frameSize, minFrameSize)
+		flags := byte(0)
+		if end && done+n == len(p) {
+			flags = flagEndStream
+		}
+		c.out.room(frameHeadLen + n)
+		before := len(c.out.buf)
+		c.out.buf = appendFrame(c.out.buf, n, frameData, flags, s.id)
+		c.out.buf = append(c.out.buf, p[done:done+n]...)
+		c.out.grew(before, 1)
+		c.window.dataOut++
+		done += n
+		if flags != 0 {
+			s.endOutputLocked()
+			break
+		}
+	}
+	s.window -= int64(done)
+	c.window.send -= int64(done)
+	return done
+}
+
+// failedLocked is why the stream cannot send.
+func (s *stream) failedLocked() error {
+	switch {
+	case s.err != nil:
+		return s.err
+	case s.c.broken:
+		return s.lost(s.c.cause)
+	case s.reset:
+		return s.resetBy(codeCancel)
+	case s.sent.end:
+		return errHalfClosed
+	default:
+		return nil
+	}
+}
+
+// transmit sends p as DATA, and waits for windows and room. What is sent is written
+// at the next flush.
+func (s *stream) transmit(p []byte, end bool) error {
+	c := s.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var limit int64
+	for {
+		if err := s.failedLocked(); err != nil {
+			return err
+		}
+		n := s.appendData(p, end)
+		if p = p[n:]; len(p) == 0 {
+			return nil
+		}
+		if n > 0 {
+			limit = 0
+			continue
+		}
+		var err error
+		if limit, err = s.sendBound(limit); err != nil {
+			return err
+		}
+		s.waitSend(limit)
+	}
+}
+
+// sendBound returns when a wait to send has to end, given what it returned before for
+// the same wait; 0 is not at all. It fails when that time has come.
+func (s *stream) sendBound(limit int64) (int64, error) {
+	c := s.c
+	switch {
+	case s.until == 0 && c.streamIdle <= 0:
+		return 0, nil
+	case s.until == 0 && limit == 0:
+		return c.since(time.Now().Add(c.streamIdle)), nil
+	case s.until != 0:
+		limit = s.until
+	}
+	if c.since(time.Now()) >= limit {
+		return 0, s.late()
+	}
+	return limit, nil
+}
+
+// waitSend parks until more can be sent, at most until limit. The caller holds the
+// lock. What was appended is written first.
+func (s *stream) waitSend(limit int64) {
+	c := s.c
+	if !s.queued {
+		s.queued = true
+		c.waiters = append(c.waiters, s)
+	}
+	s.sendLimit = limit
+	c.clock.arm(limit)
+	c.mu.Unlock()
+	c.flush()
+	s.send.wait()
+	c.mu.Lock()
+	s.sendLimit = 0
+}
+
+// headRoom waits, as content does, until a head may be appended: heads are not under
+// flow control, but must not pile up before a peer that does not read. The caller
+// holds the lock.
+func (s *stream) headRoom() error {
+	var limit int64
+	for s.c.out.full() {
+		err := s.failedLocked()
+		if err == nil {
+			limit, err = s.sendBound(limit)
+		}
+		if err != nil {
+			return err
+		}
+		s.waitSend(limit)
+	}
+	return s.failedLocked()
+}
+
+// cargo is a body on its way out.
+type cargo struct {
+	from    httpmsg.Body
+	length  int64           // announced, or httpmsg.Unknown
+	trailer *httpmsg.Header // sent behind the body, where it has fields
+	// head appends the head, with END_STREAM if end is set, under the lock; nil once
+	// done.
+	head func(end bool) error
+
+	buf  []byte
+	sent int64
+	// readErr is what ended the body, if not its end; sendErr why the stream could not
+	// take it. At most one of them is set.
+	readErr, sendErr error
+}
+
+// run sends head, body and trailers: what is there in one go, the rest as it comes.
+func (g *cargo) run(s *stream) {
+	size := mediumBuffer
+	if g.length >= 0 && g.length <= smallBuffer {
+		size = smallBuffer
+	}
+	g.buf = getBuffer(size)
+	defer func() { putBuffer(g.buf) }()
+	n, eof := 0, false
+	for !eof && g.readErr == nil && g.sendErr == nil {
+		if g.from.Buffered() == 0 {
+			g.pass(s, n, false)
+			n = 0
+			s.c.flush()
+			if g.sendErr != nil {
+				return
+			}
+		} else if n == len(g.buf) {
+			g.pass(s, n, false)
+			n = 0
+			g.enlarge()
+			if g.sendErr != nil {
+				return
+			}
+		}
+		d, err := g.from.Read(g.buf[n:])
+		n += d
+		g.sent += int64(d)
+		switch {
+		case g.length >= 0 && g.sent > g.length:
+			n -= int(min(int64(n), g.sent-g.length))
+			g.sent = g.length
+			g.readErr = errExcess
+		case errors.Is(err, io.EOF):
+			eof = true
+			if g.length >= 0 && g.sent < g.length {
+				g.readErr = errShort
+			}
+		case err != nil:
+			g.readErr = err
+		}
+	}
+	g.pass(s, n, g.readErr == nil)
+	s.c.flush()
+}
+
+// enlarge takes a larger buffer for a body of which much is to come.
+func (g *cargo) enlarge() {
+	if len(g.buf) < largeBuffer && (g.length < 0 || g.length-g.sent > int64(len(g.buf))) {
+		n := len(g.buf) + 1
+		putBuffer(g.buf)
+		g.buf = getBuffer(n)
+	}
+}
+
+// pass sends the first n bytes of the buffer, after the head where that was not sent
+// yet.
+func (g *cargo) pass(s *stream, n int, last bool) {
+	if g.sendErr != nil {
+		return
+	}
+	c := s.c
+	trailers := last && g.trailer != nil && g.trailer.Len() > 0
+	p, end := g.buf[:n], last && !trailers
+	c.mu.Lock()
+	if g.head != nil {
+		bare := end && n == 0
+		if g.sendErr = g.head(bare); g.sendErr != nil {
+			c.mu.Unlock()
+			return
+		}
+		g.head = nil
+		if bare {
+			c.mu.Unlock()
+			return
+		}
+	}
+	if s.failedLocked() == nil { // else transmit says why
+		p = p[s.appendData(p, end):]
+	}
+	done := len(p) == 0 && s.failedLocked() == nil || s.sent.end
+	c.mu.Unlock()
+	if !done {
+		if len(p) == 0 && !end {
+			g.sendErr = s.failed()
+		} else {
+			g.sendErr = s.transmit(p, end)
+		}
+	}
+	if trailers && g.sendErr == nil {
+		g.sendErr = s.sendTrailers(g.trailer)
+	}
+}
+
+func (s *stream) failed() error {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	return s.failedLocked()
+}
+
+// sendTrailers ends the stream with fields.
+func (s *stream) sendTrailers(h *httpmsg.Header) error {
+	c := s.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := s.failedLocked(); err != nil {
+		return err
+	}
+	c.beginHead()
+	c.appendFields(h, httpmsg.Unknown)
+	c.endHead(s.id, true)
+	s.endOutputLocked()
+	return nil
+}
