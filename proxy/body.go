@@ -25,6 +25,9 @@ type requestBody struct {
 
 	late *alarm // of the request timeout; nil without
 
+	idle    *idleClock  // of the rule's own idle timeout; nil without
+	stalled atomic.Bool // it has rung
+
 	keep atomic.Bool  // record what passes
 	slow atomic.Bool  // the request timeout has passed
 	took atomic.Int64 // from start to the request's last byte, and one; 0 is not yet
@@ -58,8 +61,20 @@ func (b *requestBody) begin(x *Exchange) {
 // errSlowRequest ends a request that was not complete within the request timeout.
 var errSlowRequest = &flow.Error{Side: flow.SideDownstream, Kind: flow.KindTimeout, Details: "request_overall_timeout"}
 
-// stop ends the clock of the request timeout.
+// guard ends a body of which nothing comes for d.
+func (b *requestBody) guard(d time.Duration) {
+	if b.src == nil || d <= 0 || b.took.Load() != 0 {
+		return
+	}
+	b.idle = newIdleClock(d, func() {
+		b.stalled.Store(true)
+		b.Interrupt()
+	})
+}
+
+// stop ends the clocks of the request.
 func (b *requestBody) stop() {
+	b.idle.stop()
 	if b.late != nil {
 		b.late.stop()
 	}
@@ -118,6 +133,8 @@ func (b *requestBody) end() {
 		putBuffer(b.pool)
 	}
 	b.src, b.onDone, b.late, b.pool, b.kept, b.at, b.n, b.here = nil, nil, nil, nil, nil, 0, 0, 0
+	b.idle = nil
+	b.stalled.Store(false)
 	b.slow.Store(false)
 	b.keep.Store(false)
 	b.took.Store(0)
@@ -140,8 +157,16 @@ func (b *requestBody) Read(p []byte) (int, error) {
 			b.at = len(b.kept)
 		}
 	}
-	if err != nil && !errors.Is(err, io.EOF) && b.slow.Load() {
-		return n, errSlowRequest
+	if b.idle != nil && n > 0 {
+		b.idle.moved()
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		switch {
+		case b.slow.Load():
+			return n, errSlowRequest
+		case b.stalled.Load():
+			return n, errStalledRequest
+		}
 	}
 	if errors.Is(err, io.EOF) && b.took.Load() == 0 {
 		b.stop()

@@ -57,6 +57,7 @@ type trip struct {
 	deadline time.Time
 	late     *alarm
 	whole    *alarm // of the exchange's longest duration; nil without
+	idle     *idleClock
 
 	limits
 	mild bool // a timeout is answered with 204 (x-envoy-upstream-rq-timeout-alt-response)
@@ -292,6 +293,7 @@ func (h *HTTP) respond(x *Exchange) {
 	x.editResponse(resp)
 	h.finishResponse(x, resp, now)
 	x.boundBody()
+	x.guardBody()
 	if resp.Tunnel != nil {
 		x.tunnel(resp)
 		return
@@ -463,6 +465,7 @@ func (x *Exchange) letGo() {
 			a.stop()
 		}
 	}
+	x.trip.idle.stop()
 	x.body.stop()
 }
 

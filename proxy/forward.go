@@ -28,6 +28,9 @@ func (h *HTTP) forward(x *Exchange) error {
 	}
 	x.trip.limits = x.decide()
 	x.armDuration(x.maxDuration())
+	if rule.IdleTimeout != nil { // the codec knows the chain's only
+		x.body.guard(*rule.IdleTimeout)
+	}
 	x.prepare(w)
 	x.watch()
 	x.trip.hint = lb.Hint{Random: x.Random, OrigDst: x.Conn.OriginalDst, MaxPicks: 1, Tried: x.trip.tried[:0]}
@@ -264,11 +267,7 @@ func (x *Exchange) bounds(sent time.Time, perTry time.Duration) (time.Time, boun
 		return end, why
 	}
 	earlier(perTry, boundTry)
-	idle := x.h.spec.Timeouts.StreamIdle
-	if x.Rule.IdleTimeout != nil {
-		idle = *x.Rule.IdleTimeout
-	}
-	earlier(idle, boundIdle)
+	earlier(x.streamIdle(), boundIdle)
 	return end, why
 }
 
@@ -315,7 +314,7 @@ func (x *Exchange) classify(c *upstream.Cluster, err error, why bound) error {
 		c.Stats().Requests.PerTryTimeout.Add(1)
 		return timedOut("upstream_per_try_timeout")
 	case why == boundIdle:
-		return &flow.Error{Side: flow.SideInternal, Flag: flow.StreamIdleTimeout, Kind: flow.KindTimeout, Details: "stream_idle_timeout"}
+		return errStreamIdle
 	default:
 		c.Stats().Requests.Timeout.Add(1)
 		return timedOut("response_timeout")

@@ -8,9 +8,11 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/flow"
+	"github.com/outrigger-mesh/outrigger/sock"
 )
 
 // The relay looks at its clock this often; between two looks the bytes of a
@@ -88,8 +90,8 @@ func (e *ending) text() string {
 		return "max_connection_duration_reached"
 	case endCut:
 		return "local_close"
-	case endReset:
-		return e.side.String() + "_connection_reset"
+	case endReset: // Envoy tells it by the flag
+		return ""
 	default:
 		return ""
 	}
@@ -118,10 +120,50 @@ func (r *relay) run(ctx context.Context) ending {
 	if r.end.reason == endReset && ctx.Err() != nil { // we closed it ourselves
 		r.end.reason, r.end.side = endCut, flow.SideInternal
 	}
-	if r.end.reason == endReset && r.end.side == flow.SideUpstream {
-		linger(r.down.conn)
-	}
+	r.passReset()
 	return r.end
+}
+
+// passReset has a side that was reset answered by a reset of the other one, which
+// would otherwise take what is cut short for complete.
+func (r *relay) passReset() {
+	if !r.end.reset() {
+		if r.end.reason == endReset && r.end.side == flow.SideUpstream {
+			linger(r.down.conn)
+		}
+		return
+	}
+	other := r.down.conn
+	if r.end.side == flow.SideDownstream {
+		other = r.up.conn
+	}
+	if tcp := socketOf(other); tcp != nil {
+		_ = tcp.SetLinger(0) // without it the end is an orderly one
+	}
+}
+
+// reset reports that a side reset its connection, rather than being gone when we
+// wrote to it.
+func (e *ending) reset() bool {
+	return e.reason == endReset && errors.Is(e.err, syscall.ECONNRESET)
+}
+
+// socketOf finds the TCP socket below a connection.
+func socketOf(c net.Conn) *net.TCPConn {
+	for {
+		switch below := c.(type) {
+		case *net.TCPConn:
+			return below
+		case *sock.Conn:
+			return below.TCPConn
+		case *Conn:
+			c = below.sock.Conn
+		case interface{ NetConn() net.Conn }:
+			c = below.NetConn()
+		default:
+			return nil
+		}
+	}
 }
 
 // half carries one direction to its end and passes the half-close on.

@@ -94,6 +94,9 @@ func (t *TCP) carry(ctx context.Context, c *Conn, rec *flow.Record, up *upstream
 	if end.reason == endMaxDuration {
 		rec.Flags.Set(flow.DurationTimeout)
 	}
+	if end.reset() && end.side == flow.SideUpstream {
+		rec.Flags.Set(flow.UpstreamRemoteReset)
+	}
 	rec.Termination = end.text()
 }
 
@@ -112,6 +115,7 @@ func (t *TCP) connect(ctx context.Context, c *Conn, rec *flow.Record) (*upstream
 	}
 	rec.Upstream.Cluster = w.Cluster.Name()
 	if err := w.Cluster.Ensure(ctx); err != nil {
+		rec.Upstream.Cluster = "" // a cluster that is not known has no name
 		return nil, err
 	}
 	hint := lb.Hint{Random: random, OrigDst: c.Flow.OriginalDst, MaxPicks: 1}
