@@ -52,32 +52,26 @@ mesh: needs-mesh build ## tests with a real istiod and network namespaces (root)
 	OUTRIGGER_BIN_DIR=$(CURDIR)/bin $(GO) test -count=1 -p 1 -timeout 30m $(MESH)
 
 .PHONY: bench
-bench: bench-peers build ## measure what a sidecar costs beside Envoy, HAProxy and nginx (QUICK=1: a quarter of an hour, JSON=file, CASE=names)
-	OUTRIGGER_ENVOY=$$(scripts/envoy) bin/outrigger bench $(BENCH_FLAGS)
+bench: bench-ready ## measure what a sidecar costs beside Envoy, HAProxy and nginx (QUICK=1: a quarter of an hour, JSON=file, CASE=names)
+	$(BENCH) $(BENCH_FLAGS)
 
 .PHONY: bench-check
-bench-check: bench-peers build ## measure in full, and fail where a figure misses its limit (JSON=file checks results that are there)
-	OUTRIGGER_ENVOY=$$(scripts/envoy) bin/outrigger bench -check $(if $(wildcard $(JSON)),-from $(JSON) -html '',$(BENCH_FLAGS))
+bench-check: bench-ready ## measure in full, and fail where a figure misses its limit (FROM=file checks results that are there)
+	$(BENCH) -check $(if $(FROM),-from $(FROM) -html '',$(BENCH_FLAGS))
 
+BENCH = OUTRIGGER_BIN_DIR=$(CURDIR)/bin OUTRIGGER_ENVOY=$$(scripts/envoy) bin/meshbench -outrigger bin/outrigger
 BENCH_FLAGS = $(if $(QUICK),-quick) $(if $(CASE),-case '$(CASE)') $(if $(JSON),-json $(JSON)) -html bin/bench.html
+
+.PHONY: bench-ready
+bench-ready: needs-mesh build
+	@scripts/need haproxy:haproxy nginx:nginx-light
+	@scripts/envoy >/dev/null
+	$(GO) run ./internal/testmesh/cmd/meshbuild
+	$(GO) build -o bin/meshbench ./internal/meshbench
 
 .PHONY: pgo
 pgo: build ## profile the sidecar under the benchmark, and keep the profile that builds use
 	scripts/pgo bin/outrigger cmd/outrigger/default.pgo
-
-.PHONY: bench-peers
-bench-peers:
-	@scripts/need haproxy:haproxy nginx:nginx-light
-	@scripts/envoy >/dev/null
-
-.PHONY: h2spec
-h2spec: needs-mesh build ## every case of h2spec against a running sidecar, both sides (root)
-	OUTRIGGER_BIN_DIR=$(CURDIR)/bin OUTRIGGER_MUST_MESH=1 $(GO) test -count=1 -v -run H2spec ./internal/conformance
-
-.PHONY: measure
-measure: needs-mesh build ## measure CPU per request beside HAProxy, start and memory (MEASURE=hop|start|memory)
-	@scripts/need wrk:wrk haproxy:haproxy nginx:nginx-light
-	$(GO) run ./internal/measure $(or $(MEASURE),all)
 
 .PHONY: lint
 lint: $(LINT) ## golangci-lint

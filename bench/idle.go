@@ -112,29 +112,35 @@ func (t *track) resident() (int64, error) {
 	return sum, nil
 }
 
-// amongIdle is rounds with many idle connections on each track.
+// amongIdle is rounds with many idle connections, one subject after the other: the
+// sockets of two do not fit into every limit of open files.
 func amongIdle(ctx context.Context, r *runner, c *benchCase) error {
-	sets := make(map[*track]*load.IdleSet)
+	for _, subject := range r.subjectsOf(c) {
+		if err := r.amongIdleOf(ctx, c, subject); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *runner) amongIdleOf(ctx context.Context, c *benchCase, subject string) error {
+	var set *load.IdleSet
 	defer func() {
-		for _, set := range sets {
+		if set != nil {
 			set.Close()
 		}
 		debug.FreeOSMemory()
 	}()
-	busy := *c
-	busy.turn = func(ctx context.Context, r *runner, t *track, warm bool) (figures, error) {
-		if sets[t] == nil {
-			set, err := load.Idle(ctx, t.target(), max(int(manyConnections*r.Scale), leastWork))
-			if err != nil {
+	alone := *c
+	alone.subjects = []string{subject}
+	alone.turn = func(ctx context.Context, r *runner, t *track, warm bool) (figures, error) {
+		if set == nil {
+			var err error
+			if set, err = load.Idle(ctx, t.target(), max(int(manyConnections*r.Scale), leastWork)); err != nil {
 				return nil, err
 			}
-			sets[t] = set
 		}
-		got, err := c.turn(ctx, r, t, warm)
-		if err != nil {
-			return nil, err
-		}
-		return got, nil
+		return c.turn(ctx, r, t, warm)
 	}
-	return inRounds(ctx, r, &busy)
+	return inRounds(ctx, r, &alone)
 }

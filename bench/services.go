@@ -147,12 +147,11 @@ func (m *feedMesh) Sidecar(ctx context.Context, subject string, services int) (*
 	if err != nil {
 		return nil, err
 	}
-	out := &Sidecar{Began: time.Now()}
 	p, err := peers.Start(ctx, r.env, r.kind(subject), n)
 	if err != nil {
 		return nil, err
 	}
-	out.Listening = time.Now()
+	out := &Sidecar{Began: p.Began(), Listening: time.Now()}
 	seen, _ := r.env.Feed.Seen(n.Name)
 	out.PID, out.Pushed, out.Stop = p.PID(), seen.Pushed, func() error {
 		defer r.env.Feed.Remove(n.Name)

@@ -75,6 +75,8 @@ type Process struct {
 	cmd  *exec.Cmd
 	from *Launcher
 	done chan struct{} // closed when it has ended
+
+	began time.Time
 }
 
 // Command is what is started.
@@ -99,7 +101,10 @@ func (l *Launcher) Start(c Command) (*Process, error) {
 	// processes in order. nginx' master passes SIGTERM on to its workers.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM, Setpgid: true}
 	started := make(chan error)
-	l.jobs <- func() { started <- p.cmd.Start() }
+	l.jobs <- func() {
+		p.began = time.Now()
+		started <- p.cmd.Start()
+	}
 	err = errors.Join(<-started, out.Close())
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", c.Name, err)
@@ -119,6 +124,9 @@ func (l *Launcher) Start(c Command) (*Process, error) {
 
 // PID is the process's id.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Began is when it was started.
+func (p *Process) Began() time.Time { return p.began }
 
 // Done is closed when the process has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }

@@ -81,7 +81,7 @@ var edges = map[string][]string{
 	"internal/testmesh/pki":           {},
 	"internal/testmesh/shop":          {},
 	"internal/demo":                   {"internal/testmesh", "internal/testmesh/echo", "internal/testmesh/shop"},
-	"internal/measure":                {"internal/testmesh"},
+	"internal/meshbench":              {"bench", "bench/peers", "bench/report", "internal/relay", "internal/testmesh"},
 	"internal/relay":                  {},
 }
 

@@ -1,0 +1,57 @@
+// Command meshbench is outrigger bench with a real istiod: the sidecars of its
+// services cases are pods of a test mesh.
+//
+// Each size is a mesh of its own, brought up at first use: an unmodified istiod
+// that read so many services, and two pods. One runs Outrigger as an injected
+// container does; in the other, Envoy takes its place behind a relay. They are
+// started anew for each round. All other cases are those of package bench.
+//
+// It must not know what is done with the figures.
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/outrigger-mesh/outrigger/bench"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	code := run(ctx, os.Args[1:])
+	stop()
+	os.Exit(code)
+}
+
+func run(ctx context.Context, args []string) int {
+	w := &world{binaries: os.Getenv("OUTRIGGER_BIN_DIR"), envoy: os.Getenv("OUTRIGGER_ENVOY"), progress: os.Stderr, meshes: make(map[int]*town)}
+	code := bench.MainWith(ctx, args, bench.Options{Build: describe(ctx), Out: os.Stdout, Progress: os.Stderr, Mesh: w})
+	if err := w.close(); err != nil {
+		w.say("%v", err)
+		return max(code, 1)
+	}
+	return code
+}
+
+// describe names the commit that is measured.
+func describe(ctx context.Context) string {
+	out, err := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty").Output()
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// close removes all meshes.
+func (w *world) close() error {
+	var errs []error
+	for _, t := range w.meshes {
+		errs = append(errs, t.close())
+	}
+	return errors.Join(errs...)
+}
