@@ -38,7 +38,9 @@ type HTTP struct {
 	// speaks.
 	opens  struct{ http1, http2 upstream.OpenOptions }
 	routes atomic.Pointer[Routes]
-	date   dateCache
+	// filters are those of the chain's policy; nil leaves it to the spec.
+	filters atomic.Pointer[[]Filter]
+	date    dateCache
 
 	Stats HTTPStats
 }
