@@ -3,18 +3,13 @@ package load
 import (
 	"context"
 	"fmt"
-	"sync"
 	"time"
 )
 
 // drive leads a run through warm-up, measured part and drain, and returns how long the
 // measured part was.
-func (e *engine) drive(ctx context.Context, running *sync.WaitGroup) (time.Duration, error) {
-	if e.shape.Rate > 0 {
-		e.open.Add(1)
-		e.begin.Store(int64(e.shape.Warmup))
-		running.Go(func() { e.schedule(ctx) })
-	} else {
+func (e *engine) drive(ctx context.Context) (time.Duration, error) {
+	if e.shape.Rate == 0 {
 		e.fill()
 	}
 	if over, err := e.wait(ctx, e.shape.Warmup); over || err != nil {
@@ -126,56 +121,4 @@ func (e *engine) wait(ctx context.Context, d time.Duration) (over bool, err erro
 	case <-ctx.Done():
 		return true, ctx.Err()
 	}
-}
-
-// schedule is the open loop: it sends each request when it is due, or as soon as there
-// is a lane for it.
-func (e *engine) schedule(ctx context.Context) {
-	preciseThread()
-	for range e.shape.Streams {
-		for _, l := range e.lanes {
-			e.free <- l
-		}
-	}
-	defer e.ended(1)
-	times := newArrivals(&e.shape)
-	for counted := 0; e.shape.Requests == 0 || counted < e.shape.Requests; {
-		due := times.next()
-		if e.shape.Duration > 0 && due >= e.shape.Warmup+e.shape.Duration {
-			return
-		}
-		if !e.sleepUntil(ctx, due) {
-			return
-		}
-		select {
-		case l := <-e.free:
-			e.open.Add(1)
-			l.send(due)
-		case <-ctx.Done():
-			return
-		}
-		if due >= e.shape.Warmup {
-			counted++
-		}
-	}
-}
-
-// sleepUntil waits for a time of the run and notes by how much it was missed. Times
-// that have passed are not the generator's fault and not noted.
-func (e *engine) sleepUntil(ctx context.Context, due time.Duration) bool {
-	const longest = 50 * time.Millisecond // between looks at ctx
-	wait := due - e.now()
-	if wait <= 0 {
-		return ctx.Err() == nil
-	}
-	for ; wait > 0; wait = due - e.now() {
-		if ctx.Err() != nil {
-			return false
-		}
-		sleep(min(wait, longest))
-	}
-	if due >= e.shape.Warmup {
-		e.lateness.Record(-wait)
-	}
-	return true
 }

@@ -18,12 +18,12 @@ type lane struct {
 	engine *engine // immutable
 
 	mu       sync.Mutex
-	conn     net.Conn        // guarded by mu; nil while there is none
-	codec    codec           // guarded by mu
-	out      []byte          // guarded by mu; what is not written yet
-	waiting  []time.Duration // guarded by mu; due times of requests that are not sent yet
-	inFlight int             // guarded by mu
-	now      time.Duration   // guarded by mu; when the bytes that are being consumed came
+	conn     io.ReadWriteCloser // guarded by mu; nil while there is none
+	codec    codec              // guarded by mu
+	out      []byte             // guarded by mu; what is not written yet
+	waiting  []time.Duration    // guarded by mu; due times of requests that are not sent yet
+	inFlight int                // guarded by mu
+	now      time.Duration      // guarded by mu; when the bytes that are being consumed came
 
 	tally tally // guarded by mu
 }
@@ -61,11 +61,15 @@ func (l *lane) pump() {
 	if len(l.out) == 0 {
 		return
 	}
-	_ = l.conn.SetWriteDeadline(time.Now().Add(stall))
 	_, err := l.conn.Write(l.out)
 	l.out = l.out[:0]
-	if err != nil {
-		_ = l.conn.Close() // the reader sees it, and says so
+	if err == nil {
+		return
+	}
+	if c, ok := l.conn.(polledConn); ok { // the reader sees it, and says so
+		c.Shut()
+	} else {
+		_ = l.conn.Close()
 	}
 }
 
@@ -186,9 +190,15 @@ func (l *lane) redial(ctx context.Context) bool {
 
 // dial opens the lane's connection and sends what waits for it.
 func (l *lane) dial(ctx context.Context) error {
-	conn, err := dial(ctx, l.engine.target.Addr, l.engine.target.TLS)
+	tcp, err := dial(ctx, l.engine.target.Addr, l.engine.target.TLS)
 	if err != nil {
 		return err
+	}
+	conn := io.ReadWriteCloser(bounded{tcp})
+	if l.engine.polled() {
+		if conn, err = takeOver(tcp); err != nil {
+			return err
+		}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -208,4 +218,15 @@ func (l *lane) hangUp() {
 	if l.conn != nil {
 		_ = l.conn.Close()
 	}
+}
+
+// bounded is a connection whose writes take no longer than stall.
+type bounded struct{ net.Conn }
+
+// Write implements io.Writer.
+func (b bounded) Write(p []byte) (int, error) {
+	if err := b.SetWriteDeadline(time.Now().Add(stall)); err != nil {
+		return 0, err
+	}
+	return b.Conn.Write(p)
 }

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/outrigger-mesh/outrigger/bench/poll"
 )
 
 // Bounds of a run.
@@ -55,16 +57,50 @@ func Run(ctx context.Context, t Target, s Shape) (Result, error) {
 	}
 	e.start = time.Now()
 	var running sync.WaitGroup
+	if s.Rate > 0 { // the scheduler counts as something that has not ended
+		e.open.Add(1)
+		e.begin.Store(int64(s.Warmup))
+	}
+	if err := e.launch(ctx, &running); err != nil {
+		e.hangUp()
+		return Result{}, err
+	}
+	elapsed, err := e.drive(ctx)
+	cancel()
+	if !e.polled() { // else they are in use until the poller has ended
+		e.hangUp()
+	}
+	running.Wait()
+	e.hangUp()
+	return e.result(elapsed), err
+}
+
+// launch starts who reads the connections, and who sends on time.
+func (e *engine) launch(ctx context.Context, running *sync.WaitGroup) error {
+	if e.polled() {
+		p, err := newPolled(e, running)
+		if err == nil {
+			running.Go(func() { p.run(ctx) })
+		}
+		return err
+	}
 	for _, l := range e.lanes {
 		running.Go(func() { l.run(ctx) })
 	}
-	elapsed, err := e.drive(ctx, &running)
-	cancel()
+	if e.shape.Rate > 0 {
+		running.Go(func() { e.schedule(ctx) })
+	}
+	return nil
+}
+
+// polled says whether one thread serves all connections. With TLS each has a goroutine,
+// as its library wants it.
+func (e *engine) polled() bool { return poll.Supported && e.target.TLS == nil }
+
+func (e *engine) hangUp() {
 	for _, l := range e.lanes {
 		l.hangUp()
 	}
-	running.Wait()
-	return e.result(elapsed), err
 }
 
 func newEngine(t Target, s Shape) (*engine, error) {
@@ -138,9 +174,7 @@ func (e *engine) connect(ctx context.Context) error {
 	}
 	err := inParallel(len(e.lanes), func(i int) error { return e.lanes[i].dial(ctx) })
 	if err != nil {
-		for _, l := range e.lanes {
-			l.hangUp()
-		}
+		e.hangUp()
 	}
 	return err
 }

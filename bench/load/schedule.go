@@ -44,3 +44,25 @@ func (a *arrivals) next() time.Duration {
 	a.n++
 	return time.Duration(a.last)
 }
+
+// timetable is what is due, for whoever sends.
+type timetable struct {
+	shape   *Shape
+	times   *arrivals
+	counted int
+}
+
+func newTimetable(s *Shape) *timetable { return &timetable{shape: s, times: newArrivals(s)} }
+
+// next returns when the next request is due; ok is false after the last.
+func (t *timetable) next() (due time.Duration, ok bool) {
+	s := t.shape
+	if s.Requests > 0 && t.counted == s.Requests {
+		return 0, false
+	}
+	due = t.times.next()
+	if due >= s.Warmup {
+		t.counted++
+	}
+	return due, s.Duration == 0 || due < s.Warmup+s.Duration
+}

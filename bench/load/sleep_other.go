@@ -4,6 +4,4 @@ package load
 
 import "time"
 
-func preciseThread() {}
-
 func sleep(d time.Duration) { time.Sleep(d) }
