@@ -282,6 +282,8 @@ func TestProxyHop(t *testing.T) {
 	all.Wait()
 }
 
+var errLeft = errors.New("downstream left")
+
 // forward is the smallest proxy.
 func forward(up *http2.ClientConn) handlerFunc {
 	return func(w httpmsg.ResponseWriter, r *httpmsg.Request) {
@@ -291,6 +293,9 @@ func forward(up *http2.ClientConn) handlerFunc {
 			return
 		}
 		defer s.Close()
+		watcher := w.(httpmsg.Watcher)
+		watcher.Watch(func() { s.Abort(errLeft) })
+		defer watcher.Unwatch()
 		res, err := s.RoundTrip(r, time.Time{})
 		if err != nil {
 			_, _ = w.WriteResponse(&httpmsg.Response{Status: 502, Body: httpmsg.NoBody})

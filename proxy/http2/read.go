@@ -147,7 +147,7 @@ func (c *conn) admitData(id uint32, n, length int) error {
 	switch {
 	case s == nil || s.reset:
 		c.out.urgent = c.credit() || c.out.urgent
-		if s == nil && !c.resets.has(id) {
+		if (s == nil || s.left) && !c.resets.has(id) {
 			c.resets.add(id)
 			c.control(func(b []byte) []byte { return appendReset(b, id, codeStreamClosed) })
 		}
@@ -320,7 +320,7 @@ func (c *conn) readReset(id uint32, n int) error {
 		return nil
 	}
 	c.countReset(s)
-	s.reset = true
+	s.reset, s.left = true, true
 	switch {
 	case s.complete():
 	case c.server || !s.in.ended:

@@ -115,7 +115,7 @@ func (c *ServerConn) openHead(id uint32, end bool) error {
 	defer c.mu.Unlock()
 	s := c.streams[id]
 	switch {
-	case s == nil && !c.resets.has(id):
+	case (s == nil || s.left) && !c.resets.has(id):
 		return connError(codeStreamClosed, detailProtocol)
 	case s == nil || s.reset:
 		c.head.open(id, end, blockIgnored, nil)

@@ -25,6 +25,7 @@ type stream struct {
 		head, end bool
 	}
 	reset     bool  // RST_STREAM was sent or received
+	left      bool  // it was received: nothing may follow
 	closed    bool  // no longer counted
 	err       error // what the stream failed with
 	recvLimit int64 // until when recv is awaited, 0 is not or for ever
@@ -63,7 +64,7 @@ func (s *stream) begin(c *conn) {
 	s.in = inbox{announced: httpmsg.Unknown, offered: int64(c.set.InitialStreamWindow)}
 	s.window = 0
 	s.sent.head, s.sent.end = false, false
-	s.reset, s.closed, s.err = false, false, nil
+	s.reset, s.left, s.closed, s.err = false, false, false, nil
 	s.recvLimit, s.sendLimit, s.until, s.queued = 0, 0, 0, false
 	s.gone, s.calling = nil, false
 	s.recv.mute()
