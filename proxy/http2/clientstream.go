@@ -368,7 +368,7 @@ func (s *ClientStream) recycle() {
 }
 
 func (s *ClientStream) mayHaveBody() bool { return s.answered }
-func (s *ClientStream) closedLocked()     {}
+func (s *ClientStream) freeLocked()       {}
 
 func (s *ClientStream) lost(err error) error {
 	o := &s.c.out

@@ -47,6 +47,7 @@ func (w *crew) serve(x *exchange) {
 		return
 	}
 	if w.c.busy >= int(w.c.set.MaxConcurrentStreams) {
+		x.waited = true
 		w.backlog = append(w.backlog, x)
 		return
 	}

@@ -23,6 +23,7 @@ type exchange struct {
 	body    requestBody
 	cargo   cargo
 	started bool
+	waited  bool                 // for a worker
 	head    func(end bool) error // appendHead, made once
 	res     *httpmsg.Response
 }
@@ -45,7 +46,7 @@ func newExchange() *exchange {
 func (x *exchange) begin(c *ServerConn) {
 	x.c = c
 	x.stream.begin(&c.conn)
-	x.started = false
+	x.started, x.waited = false, false
 	x.req.Header.Reset()
 	x.req.Trailer.Reset()
 	x.trailer.Reset()
@@ -69,9 +70,9 @@ func (x *exchange) ready(h *headParser) {
 func (x *exchange) serve() {
 	c := x.c
 	c.mu.Lock()
-	failed := x.err != nil // while it waited for a worker
+	over := x.waited && x.err != nil // nobody had begun to serve it
 	c.mu.Unlock()
-	if !failed {
+	if !over {
 		c.h.ServeExchange(x, &x.req)
 	}
 	c.mu.Lock()
@@ -248,9 +249,9 @@ func (x *exchange) Unwatch() {
 
 func (x *exchange) mayHaveBody() bool { return true }
 
-// closedLocked frees the stream's place: the downstream may open another one as soon
+// freeLocked frees the stream's place: the downstream may open another one as soon
 // as it reads that this one is over.
-func (x *exchange) closedLocked() {
+func (x *exchange) freeLocked() {
 	if x.id != 0 {
 		x.c.open--
 	}

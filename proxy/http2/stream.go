@@ -43,8 +43,8 @@ type stream struct {
 type kin interface {
 	// mayHaveBody reports whether content may come now.
 	mayHaveBody() bool
-	// closedLocked is called once, when neither end sends any more.
-	closedLocked()
+	// freeLocked is called once, when neither end sends any more.
+	freeLocked()
 	// lost, resetBy, violated and late make the error that a stream ends with.
 	lost(err error) error
 	resetBy(code uint32) error
@@ -94,7 +94,7 @@ func (s *stream) endOutputLocked() {
 func (s *stream) closedLocked() {
 	if !s.closed {
 		s.closed = true
-		s.kin.closedLocked()
+		s.kin.freeLocked()
 	}
 }
 
