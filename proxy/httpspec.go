@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/flow"
+	"github.com/outrigger-mesh/outrigger/proxy/http1"
 	"github.com/outrigger-mesh/outrigger/proxy/http2"
 )
 
@@ -67,6 +68,7 @@ type HTTPSpec struct {
 	Proxy100Continue bool
 	// Trailers passes HTTP/1.1 trailers on.
 	Trailers bool
+	HTTP1    HTTP1Spec
 	// ALPN holds what the istio.alpn filter offers upstream, by upstream protocol.
 	ALPN UpstreamALPN
 	// Decorate exchanges operation names with other sidecars, as Envoy does where
@@ -74,6 +76,16 @@ type HTTPSpec struct {
 	Decorate bool
 	// SuppressEnvoyHeaders keeps the router from adding x-envoy- headers.
 	SuppressEnvoyHeaders bool
+}
+
+// HTTP1Spec are the settings of HTTP/1.1 connections, but for those that stand
+// alone. Zero values are Envoy's defaults.
+type HTTP1Spec struct {
+	MaxHeadBytes       int
+	MaxHeaders         int
+	Names              http1.Names
+	AllowChunkedLength bool
+	NoAbsolute         bool
 }
 
 // UpstreamALPN lists ALPN protocols by the protocol that is spoken upstream.

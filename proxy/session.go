@@ -85,6 +85,7 @@ func (s *session) http1Options(initial []byte) http1.ServerOptions {
 	spec := &s.h.spec
 	return http1.ServerOptions{
 		Limits: http1.Limits{
+			MaxHeadBytes: spec.HTTP1.MaxHeadBytes, MaxHeaders: spec.HTTP1.MaxHeaders,
 			HeadTimeout: spec.Timeouts.Head, IdleTimeout: spec.Timeouts.idle(), StreamIdleTimeout: spec.Timeouts.StreamIdle,
 		},
 		SchemeTLS:        s.conn.Flow.TLS.Established,
@@ -94,6 +95,10 @@ func (s *session) http1Options(initial []byte) http1.ServerOptions {
 		Initial:          initial,
 		Draining:         s.draining,
 		Reject:           s.reject,
+
+		Names:              spec.HTTP1.Names,
+		AllowChunkedLength: spec.HTTP1.AllowChunkedLength,
+		NoAbsolute:         spec.HTTP1.NoAbsolute,
 	}
 }
 

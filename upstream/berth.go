@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"github.com/outrigger-mesh/outrigger/lb"
+	"github.com/outrigger-mesh/outrigger/proxy/http1"
 	"github.com/outrigger-mesh/outrigger/proxy/http2"
 )
 
@@ -28,7 +29,7 @@ type bound struct {
 	way      *way
 }
 
-// way is how an endpoint is reached: socket, source, keep-alive and HTTP/2 settings,
+// way is how an endpoint is reached: socket, source, keep-alive and HTTP settings,
 // with a pool or a hub for each list of protocols that TLS offers.
 type way struct {
 	// immutable
@@ -37,6 +38,7 @@ type way struct {
 	socket    Socket
 	source    netip.Addr
 	keepAlive KeepAlive
+	http1     http1.ClientOptions
 	http2     http2.Settings
 
 	depots atomic.Pointer[depots] // written under mu; immutable
@@ -74,7 +76,8 @@ func (b *berth) bind() *way {
 	}
 	w := &way{
 		cluster: b.cluster, endpoint: b.endpoint, retired: b.gone,
-		socket: spec.socketFor(described), source: spec.sourceFor(b.endpoint.Addr().Addr()), keepAlive: spec.KeepAlive, http2: spec.HTTP.HTTP2,
+		socket: spec.socketFor(described), source: spec.sourceFor(b.endpoint.Addr().Addr()), keepAlive: spec.KeepAlive,
+		http1: spec.HTTP.HTTP1, http2: spec.HTTP.HTTP2,
 	}
 	if old != nil && old.way.same(w) && !spec.Limits.below(&old.spec.Limits) {
 		w = old.way
@@ -117,7 +120,7 @@ func (w *way) same(o *way) bool {
 	retired := w.retired
 	w.mu.Unlock()
 	return retired == o.retired && w.socket.TLS == o.socket.TLS && w.source == o.source && w.keepAlive == o.keepAlive &&
-		w.http2 == o.http2
+		w.http1 == o.http1 && w.http2 == o.http2
 }
 
 // retire lets no connection of the way be used again.

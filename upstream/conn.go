@@ -39,7 +39,7 @@ func (c *Cluster) openConn(ctx context.Context, p *pool, spec *Spec) (*conn, err
 func (c *Cluster) adopt(p *pool, m *made) (*conn, error) {
 	cn := &conn{pool: p, link: newLink(p.way, m)}
 	cn.stream = Stream{link: &cn.link, lender: cn}
-	cn.codec = http1.NewClientConn(m.conn, http1.ClientOptions{})
+	cn.codec = http1.NewClientConn(m.conn, p.way.http1)
 	cn.stream.carrier = cn.codec
 	cn.watch = c.o.Reaper.add(cn)
 	if !c.live.swap(m.attempt, cn) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/outrigger-mesh/outrigger/flow"
 	"github.com/outrigger-mesh/outrigger/lb"
+	"github.com/outrigger-mesh/outrigger/proxy/http1"
 	"github.com/outrigger-mesh/outrigger/proxy/http2"
 )
 
@@ -85,6 +86,8 @@ type HTTPOptions struct {
 	// HTTP2 is what HTTP/2 connections are made with. Those that were made with
 	// others are not used again.
 	HTTP2 http2.Settings
+	// HTTP1 is the same for HTTP/1.1.
+	HTTP1 http1.ClientOptions
 }
 
 // KeepAlive are the TCP keep-alive probes; fields of 0 leave the system's values.

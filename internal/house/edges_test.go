@@ -48,7 +48,7 @@ var edges = map[string][]string{
 	"xds/wire/shape": {},
 	"xds/wire/gen":   {"xds/wire/shape"},
 	"xds/compile": {
-		"authz", "flow", "lb", "match", "mtls", "proxy", "proxy/filter", "proxy/http2", "proxy/httpmsg", "route", "telemetry/accesslog", "upstream",
+		"authz", "flow", "lb", "match", "mtls", "proxy", "proxy/filter", "proxy/http1", "proxy/http2", "proxy/httpmsg", "route", "telemetry/accesslog", "upstream",
 		"xds", "xds/wire",
 	},
 

@@ -26,11 +26,10 @@ func TestHeadsAreParsedAndWrittenWithoutAllocation(t *testing.T) {
 				t.Fatal(err)
 			}
 		}},
-		{"write request", func() { out = appendRequest(out[:0], &r) }},
+		{"write request", func() { out = (&ClientOptions{}).appendRequest(out[:0], &r) }},
 		{"write response", func() {
-			announced := false
-			out = appendStatus(out[:0], false, s.Status)
-			out = appendFields(out, &s.Header, s.ContentLength, &announced)
+			w := fieldWriter{length: s.ContentLength}
+			out = w.append(appendStatus(out[:0], false, s.Status), &s.Header)
 		}},
 	}
 	for _, tt := range tests {

@@ -65,9 +65,10 @@ func BenchmarkWriteRequest(b *testing.B) {
 	var r httpmsg.Request
 	mustParse(b, p.parse, []byte(browserRequest), &r)
 	out := make([]byte, 0, 4<<10)
+	var o ClientOptions
 	b.ReportAllocs()
 	for b.Loop() {
-		out = appendRequest(out[:0], &r)
+		out = o.appendRequest(out[:0], &r)
 	}
 }
 

@@ -30,6 +30,12 @@ type ClientOptions struct {
 	MaxHeaders   int
 	// EnableTrailers keeps trailers both ways; otherwise they are dropped.
 	EnableTrailers bool
+	// Names says how the names of fields are written.
+	Names Names
+	// FullTarget sends request targets in absolute form.
+	FullTarget bool
+	// AllowChunkedLength is that of ServerOptions.
+	AllowChunkedLength bool
 }
 
 // clientState is where a connection is between two requests.
@@ -81,6 +87,8 @@ func NewClientConn(conn net.Conn, o ClientOptions) *ClientConn {
 	c := &ClientConn{conn: conn, o: o}
 	c.rd.init(conn)
 	c.parser.limits = l
+	c.parser.spelling = o.Names.learner()
+	c.parser.chunkedLength = o.AllowChunkedLength
 	c.body.c = c
 	c.alive.init(conn)
 	return c
@@ -141,7 +149,7 @@ func (c *ClientConn) SetBodyDeadline(t time.Time) { c.rd.limit = t }
 // pump.
 func (c *ClientConn) send(r *httpmsg.Request) error {
 	c.s.open(c.conn)
-	c.s.buf = appendRequest(c.s.buf, r)
+	c.s.buf = c.o.appendRequest(c.s.buf, r)
 	if r.ContentLength == 0 {
 		err := c.s.flush()
 		c.s.close()

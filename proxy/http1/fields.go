@@ -56,6 +56,10 @@ type fieldParser struct {
 	request bool
 	// keepExpect leaves an expectation in the header, as it came.
 	keepExpect bool
+	// chunkedLength drops a length that comes beside the coding chunked.
+	chunkedLength bool
+	// spelling learns how names are written; nil in most cases.
+	spelling *httpmsg.Spelling
 
 	size  int
 	lines int
@@ -75,6 +79,9 @@ func (p *fieldParser) parse(b []byte, i int, h *httpmsg.Header) (int, error) {
 			return lineEnd(b, i)
 		}
 		start := i
+		if p.spelling != nil && !p.learn(b[i:]) {
+			return 0, errIncomplete
+		}
 		for i < len(b) {
 			c := lowerToken[b[i]]
 			if c == 0 {
@@ -214,6 +221,23 @@ func (p *fieldParser) special(name, value string) bool {
 	return true
 }
 
+// learn keeps the spelling of the name that b begins with, before it is changed. It
+// reports false for a name that is valid so far and has not come to its end: it is
+// left as it is for the next run.
+func (p *fieldParser) learn(b []byte) bool {
+	i := 0
+	for i < len(b) && lowerToken[b[i]] != 0 {
+		i++
+	}
+	if i == len(b) {
+		return false
+	}
+	if b[i] == ':' {
+		p.spelling.Learn(b[:i])
+	}
+	return true
+}
+
 // dropHop removes what was kept in its place for an upgrade that is none.
 func (p *fieldParser) dropHop(h *httpmsg.Header) {
 	if p.sp.upgrades > 0 {
@@ -339,6 +363,9 @@ const keptFields = 32
 // connections would keep from the collector.
 func (p *fieldParser) forget(h *httpmsg.Header) {
 	p.sp = specials{}
+	if p.spelling != nil {
+		p.spelling.Forget()
+	}
 	if cap(h.Fields) > keptFields {
 		h.Fields = nil
 		return

@@ -47,7 +47,7 @@ func FuzzRequestHead(f *testing.F) {
 			t.Fatalf("parsed %d of %d bytes", n, len(raw))
 		}
 		compareRequest(t, "as it came", raw[:n], &r, p)
-		sent := appendRequest(nil, &r)
+		sent := (&ClientOptions{}).appendRequest(nil, &r)
 		if !writable(&r) {
 			t.Fatalf("cannot write %q", raw)
 		}

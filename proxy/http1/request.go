@@ -12,6 +12,7 @@ type requestParser struct {
 	acceptHTTP10   bool
 	validateScheme bool
 	tls            bool
+	noAbsolute     bool
 	// http10 and what follows are the outcome.
 	http10    bool
 	keepAlive bool
@@ -35,6 +36,7 @@ func (p *requestParser) parse(b []byte, r *httpmsg.Request) (int, error) {
 	p.size, p.lines, p.sp = 0, 0, specials{}
 	p.http10, p.expect, p.framing = false, false, framingNone
 	r.Header.Fields = r.Header.Fields[:0]
+	r.Header.Spelling = p.spelling
 	target, i, err := p.requestLine(b, r)
 	if err != nil {
 		return 0, err
@@ -138,7 +140,7 @@ func (p *requestParser) complete(r *httpmsg.Request, target string) error {
 			return err
 		}
 	}
-	p.keepAlive = !o.close && (!p.http10 || o.keepAlive)
+	p.keepAlive = !o.close && (!p.http10 || o.keepAlive) && (p.sp.codings == 0 || p.sp.lengths == 0)
 	p.expect = p.sp.expect && !p.http10 && p.framing != framingNone && !p.keepExpect
 	r.Upgrade = ""
 	if o.upgrade && p.sp.upgrades > 0 && !p.http10 {
@@ -162,8 +164,11 @@ func (p *requestParser) lengths(r *httpmsg.Request) error {
 			return errSyntax
 		case s.codings > 1 || !equalFold(s.coding, "chunked"):
 			return errCoding
-		case s.lengths > 0:
+		case s.lengths > 0 && !p.chunkedLength:
 			return errLengthCoding
+		}
+		if s.lengths > 0 { // RFC 9112 section 6.3: the coding counts
+			r.Header.Del("content-length")
 		}
 		p.framing = framingChunked
 		r.ContentLength = httpmsg.Unknown
@@ -202,6 +207,7 @@ func (p *requestParser) target(r *httpmsg.Request, target string) error {
 	case target[0] == '/', target == "*" && r.Method == "OPTIONS":
 	case target == "*":
 		return errURL
+	case p.noAbsolute: // the path as it is, which is none
 	default:
 		if err := p.absolute(r, target); err != nil {
 			return err

@@ -67,7 +67,8 @@ func (w *responder) WriteInterim(status int, h *httpmsg.Header) error {
 	w.s.open(w.c.conn)
 	defer w.s.close()
 	w.s.buf = appendStatus(w.s.buf, false, status)
-	w.s.buf = appendFields(w.s.buf, h, httpmsg.Unknown, new(bool))
+	fw := fieldWriter{naming: w.c.o.Names.of(h), length: httpmsg.Unknown}
+	w.s.buf = fw.append(w.s.buf, h)
 	w.s.buf = append(w.s.buf, "\r\n"...)
 	if err := w.s.flush(); err != nil {
 		w.err = downstreamError(err)
@@ -132,29 +133,29 @@ func (w *responder) head(res *httpmsg.Response, t *transfer) {
 	if v, ok := res.Header.Get("connection"); ok && hasToken(v, "close") {
 		w.closing = true
 	}
-	length, announced := res.ContentLength, false
+	fw := fieldWriter{naming: w.c.o.Names.of(&res.Header), length: res.ContentLength}
 	if bare := res.Status == 204 || res.Status < 200; bare {
-		length, t.from = httpmsg.Unknown, nil
-		b = appendFields(b, &res.Header, length, &announced)
-		b = w.persistence(b, http10)
+		fw.length, t.from = httpmsg.Unknown, nil
+		b = fw.append(b, &res.Header)
+		b = w.persistence(b, http10, &fw)
 	} else {
 		if w.untilClose(res) {
 			w.closing = true
 		}
-		b = appendFields(b, &res.Header, length, &announced)
-		b = w.persistence(b, http10)
-		b = w.framing(b, res, t, announced)
+		b = fw.append(b, &res.Header)
+		b = w.persistence(b, http10, &fw)
+		b = w.framing(b, res, t, &fw)
 	}
 	w.s.buf = append(b, "\r\n"...)
 }
 
 // persistence says whether the connection goes on.
-func (w *responder) persistence(b []byte, http10 bool) []byte {
+func (w *responder) persistence(b []byte, http10 bool, fw *fieldWriter) []byte {
 	switch {
 	case w.closing:
-		return append(b, "connection: close\r\n"...)
+		return fw.field(b, "connection", "close")
 	case http10:
-		return append(b, "connection: keep-alive\r\n"...)
+		return fw.field(b, "connection", "keep-alive")
 	default:
 		return b
 	}
@@ -165,23 +166,23 @@ func (w *responder) untilClose(res *httpmsg.Response) bool {
 	return w.c.parser.http10 && res.ContentLength < 0 && res.Status != 304 && w.c.req.Method != "HEAD"
 }
 
-// framing announces how the body ends, where appendFields did not.
-func (w *responder) framing(b []byte, res *httpmsg.Response, t *transfer, announced bool) []byte {
+// framing announces how the body ends, where the header did not.
+func (w *responder) framing(b []byte, res *httpmsg.Response, t *transfer, fw *fieldWriter) []byte {
 	switch {
 	case res.Status == 304:
 		t.from = nil
 	case w.c.req.Method == "HEAD":
 		t.from = nil
 		switch {
-		case announced:
+		case fw.announced:
 		case res.ContentLength > 0:
-			b = appendLength(b, res.ContentLength)
+			b = fw.naming.length(b, res.ContentLength)
 		case !w.c.parser.http10: // what GET would have been told, as Envoy does
-			b = append(b, "transfer-encoding: chunked\r\n"...)
+			b = fw.field(b, "transfer-encoding", "chunked")
 		}
 	case res.ContentLength >= 0:
-		if !announced {
-			b = appendLength(b, res.ContentLength)
+		if !fw.announced {
+			b = fw.naming.length(b, res.ContentLength)
 		}
 		if res.ContentLength == 0 {
 			t.from = nil
@@ -189,7 +190,7 @@ func (w *responder) framing(b []byte, res *httpmsg.Response, t *transfer, announ
 	case w.c.parser.http10: // until the connection ends
 	default:
 		t.chunked = true
-		b = append(b, "transfer-encoding: chunked\r\n"...)
+		b = fw.field(b, "transfer-encoding", "chunked")
 	}
 	return b
 }
@@ -199,9 +200,10 @@ func (w *responder) framing(b []byte, res *httpmsg.Response, t *transfer, announ
 func (w *responder) tunnel(res *httpmsg.Response) (int64, error) {
 	w.closing = true
 	b := appendStatus(w.s.buf, false, res.Status)
-	b = appendHopFields(b, &res.Header, httpmsg.Unknown, new(bool), res.Status == 101)
+	fw := fieldWriter{naming: w.c.o.Names.of(&res.Header), length: httpmsg.Unknown, hop: res.Status == 101}
+	b = fw.append(b, &res.Header)
 	if res.Status == 101 && !res.Header.Has("upgrade") {
-		b = appendUpgrade(b, w.c.req.Upgrade)
+		b = fw.upgrade(b, w.c.req.Upgrade)
 	}
 	w.s.buf = append(b, "\r\n"...)
 	if err := w.s.flush(); err != nil {

@@ -18,6 +18,7 @@ func (p *responseParser) parse(b []byte, r *httpmsg.Response, req *httpmsg.Reque
 	p.size, p.lines, p.sp = 0, 0, specials{}
 	p.framing, p.upgrade = framingNone, ""
 	r.Header.Fields = r.Header.Fields[:0]
+	r.Header.Spelling = p.spelling
 	i, err := p.statusLine(b, r)
 	if err != nil {
 		return 0, err
@@ -83,7 +84,12 @@ func (p *responseParser) complete(r *httpmsg.Response, req *httpmsg.Request) err
 		return errCoding
 	}
 	if s.codings > 0 && s.lengths > 0 {
-		return errLengthCoding
+		if !p.chunkedLength {
+			return errLengthCoding
+		}
+		r.Header.Del("content-length")
+		s.lengths = 0
+		p.keepAlive = false
 	}
 	r.ContentLength = httpmsg.Unknown
 	if s.lengths > 0 {

@@ -153,7 +153,8 @@ func (t *transfer) end(s *sender) {
 	if t.chunked {
 		s.buf = append(s.buf, "0\r\n"...)
 		if t.trailer != nil {
-			s.buf = appendFields(s.buf, t.trailer, httpmsg.Unknown, new(bool))
+			fw := fieldWriter{naming: naming{spelling: t.trailer.Spelling}, length: httpmsg.Unknown}
+			s.buf = fw.append(s.buf, t.trailer)
 		}
 		s.buf = append(s.buf, "\r\n"...)
 	}

@@ -6,43 +6,38 @@ import (
 	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
 )
 
-// appendFields serialises a header. The fields that frame the message are the
-// codec's own: content-length is written in its place with the true length, the
-// others not at all. It sets *announced if a content-length was written.
-func appendFields(b []byte, h *httpmsg.Header, length int64, announced *bool) []byte {
-	return appendHopFields(b, h, length, announced, false)
+// fieldWriter serialises a header. The fields that frame the message are the codec's
+// own: content-length is written in its place with the true length, the others not
+// at all, unless an upgrade passes, whose fields stay as they are.
+type fieldWriter struct {
+	naming
+	length    int64 // httpmsg.Unknown leaves content-length out
+	hop       bool  // an upgrade passes
+	announced bool  // a content-length was written
 }
 
-// appendHopFields is appendFields where an upgrade passes: with hop the fields that
-// ask for it, or accept it, stay as they are.
-func appendHopFields(b []byte, h *httpmsg.Header, length int64, announced *bool, hop bool) []byte {
+func (w *fieldWriter) append(b []byte, h *httpmsg.Header) []byte {
 	for i := range h.Fields {
 		f := &h.Fields[i]
 		switch f.Name {
 		case "content-length":
-			if length < 0 || *announced {
+			if w.length < 0 || w.announced {
 				continue
 			}
-			*announced = true
-			b = appendLength(b, length)
+			w.announced = true
+			b = w.naming.length(b, w.length)
 			continue
 		case "connection", "upgrade":
-			if !hop {
+			if !w.hop {
 				continue
 			}
 		case "transfer-encoding", "keep-alive", "proxy-connection", "host":
 			continue
 		}
-		b = appendField(b, f.Name, f.Value)
+		b = append(w.naming.append(b, f.Name), ": "...)
+		b = append(appendValue(b, f.Value), "\r\n"...)
 	}
 	return b
-}
-
-func appendField(b []byte, name, value string) []byte {
-	b = append(b, name...)
-	b = append(b, ": "...)
-	b = appendValue(b, value)
-	return append(b, "\r\n"...)
 }
 
 // appendValue writes a field value. Values that came over the wire were checked; one
@@ -60,43 +55,47 @@ func appendValue(b []byte, value string) []byte {
 	}
 }
 
-func appendLength(b []byte, n int64) []byte {
-	b = append(b, "content-length: "...)
-	b = strconv.AppendInt(b, n, 10)
+func (n naming) length(b []byte, length int64) []byte {
+	b = append(n.append(b, "content-length"), ": "...)
+	b = strconv.AppendInt(b, length, 10)
 	return append(b, "\r\n"...)
 }
 
 // appendRequest serialises a request's head.
-func appendRequest(b []byte, r *httpmsg.Request) []byte {
+func (o *ClientOptions) appendRequest(b []byte, r *httpmsg.Request) []byte {
 	b = append(b, r.Method...)
 	b = append(b, ' ')
-	if r.Method == "CONNECT" {
+	switch {
+	case r.Method == "CONNECT":
 		b = append(b, r.Authority...)
-	} else {
+	case o.FullTarget && r.Path[0] == '/':
+		b = append(append(append(b, r.Scheme...), "://"...), r.Authority...)
+		b = append(b, r.Path...)
+	default:
 		b = append(b, r.Path...)
 	}
-	b = append(b, " HTTP/1.1\r\nhost: "...)
-	b = appendValue(b, r.Authority)
-	b = append(b, "\r\n"...)
-	announced := false
-	b = appendHopFields(b, &r.Header, r.ContentLength, &announced, r.Upgrade != "")
+	b = append(b, " HTTP/1.1\r\n"...)
+	w := fieldWriter{naming: o.Names.of(&r.Header), length: r.ContentLength, hop: r.Upgrade != ""}
+	b = append(w.naming.append(b, "host"), ": "...)
+	b = append(appendValue(b, r.Authority), "\r\n"...)
+	b = w.append(b, &r.Header)
 	switch {
 	case r.ContentLength < 0:
-		b = append(b, "transfer-encoding: chunked\r\n"...)
-	case !announced && (r.ContentLength > 0 || lengthExpected(r.Method)):
-		b = appendLength(b, r.ContentLength)
+		b = w.field(b, "transfer-encoding", "chunked")
+	case !w.announced && (r.ContentLength > 0 || lengthExpected(r.Method)):
+		b = w.naming.length(b, r.ContentLength)
 	}
 	if r.Upgrade != "" && !r.Header.Has("upgrade") {
-		b = appendUpgrade(b, r.Upgrade)
+		b = w.upgrade(b, r.Upgrade)
 	}
 	return append(b, "\r\n"...)
 }
 
-// appendUpgrade asks for an upgrade, or accepts it, where no field did.
-func appendUpgrade(b []byte, protocol string) []byte {
-	b = append(b, "connection: upgrade\r\nupgrade: "...)
-	b = appendValue(b, protocol)
-	return append(b, "\r\n"...)
+// upgrade asks for an upgrade, or accepts it, where no field did.
+func (n naming) upgrade(b []byte, protocol string) []byte {
+	b = n.field(b, "connection", "upgrade")
+	b = append(n.append(b, "upgrade"), ": "...)
+	return append(appendValue(b, protocol), "\r\n"...)
 }
 
 // lengthExpected names the methods whose requests announce even an absent body

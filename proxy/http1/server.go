@@ -67,6 +67,13 @@ type ServerOptions struct {
 	Proxy100Continue bool
 	// EnableTrailers keeps trailers both ways; otherwise they are dropped.
 	EnableTrailers bool
+	// Names says how the names of fields are written.
+	Names Names
+	// AllowChunkedLength lets a message pass that has a length and the coding chunked:
+	// the length is dropped.
+	AllowChunkedLength bool
+	// NoAbsolute takes targets in absolute form for paths, which nothing matches.
+	NoAbsolute bool
 	// Initial is what was read from the connection before.
 	Initial []byte
 	// Draining, where not nil and true, has responses announce the connection's end.
@@ -137,10 +144,11 @@ func NewServerConn(conn net.Conn, o ServerOptions) *ServerConn {
 		c.rd.w = copy(c.rd.buf, o.Initial)
 	}
 	c.parser = requestParser{
-		fieldParser:    fieldParser{limits: limits{o.MaxHeadBytes, o.MaxHeaders}, request: true, keepExpect: o.Proxy100Continue},
+		fieldParser:    fieldParser{limits: limits{o.MaxHeadBytes, o.MaxHeaders}, request: true, keepExpect: o.Proxy100Continue, spelling: o.Names.learner(), chunkedLength: o.AllowChunkedLength},
 		acceptHTTP10:   o.AcceptHTTP10,
 		validateScheme: o.ValidateScheme,
 		tls:            o.SchemeTLS,
+		noAbsolute:     o.NoAbsolute,
 	}
 	c.body.c = c
 	c.out.c = c

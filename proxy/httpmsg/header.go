@@ -12,6 +12,8 @@ type Field struct {
 // Header is an ordered list of fields. The zero value is empty and ready.
 type Header struct {
 	Fields []Field
+	// Spelling, where not nil, tells how names were written.
+	Spelling *Spelling
 }
 
 // Len is the number of fields.

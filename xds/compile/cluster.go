@@ -149,15 +149,21 @@ func (c *Compiler) httpOptions(s scope, m *clusterv3.Cluster) upstream.HTTPOptio
 
 // upstreamProtocol compiles what is spoken towards an upstream.
 func upstreamProtocol(s scope, o *httpv3.HttpProtocolOptions, out *upstream.HTTPOptions) {
+	common := o.GetCommonHttpProtocolOptions()
 	switch p := o.GetUpstreamProtocolOptions().(type) {
 	case *httpv3.HttpProtocolOptions_UseDownstreamProtocolConfig:
 		out.Protocol = upstream.AsDownstream
-		out.HTTP2 = http2Settings(s.in("use_downstream_protocol_config"), p.UseDownstreamProtocolConfig.GetHttp2ProtocolOptions())
+		s = s.in("use_downstream_protocol_config")
+		out.HTTP2 = http2Settings(s, p.UseDownstreamProtocolConfig.GetHttp2ProtocolOptions())
+		out.HTTP1 = upstreamHTTP1(s.in("http_protocol_options"), common, p.UseDownstreamProtocolConfig.GetHttpProtocolOptions())
 	case *httpv3.HttpProtocolOptions_AutoConfig:
 		out.Protocol = upstream.Negotiated
-		out.HTTP2 = http2Settings(s.in("auto_config"), p.AutoConfig.GetHttp2ProtocolOptions())
+		s = s.in("auto_config")
+		out.HTTP2 = http2Settings(s, p.AutoConfig.GetHttp2ProtocolOptions())
+		out.HTTP1 = upstreamHTTP1(s.in("http_protocol_options"), common, p.AutoConfig.GetHttpProtocolOptions())
 	case *httpv3.HttpProtocolOptions_ExplicitHttpConfig_:
 		s = s.in("explicit_http_config")
+		out.HTTP1 = upstreamHTTP1(s.in("http_protocol_options"), common, p.ExplicitHttpConfig.GetHttpProtocolOptions())
 		switch e := p.ExplicitHttpConfig.GetProtocolConfig().(type) {
 		case *httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions:
 			out.Protocol = upstream.HTTP2
@@ -171,6 +177,7 @@ func upstreamProtocol(s scope, o *httpv3.HttpProtocolOptions, out *upstream.HTTP
 // legacyHTTPOptions reads the fields of the cluster itself, which count where it has
 // no options by type.
 func legacyHTTPOptions(s scope, m *clusterv3.Cluster, out *upstream.HTTPOptions) {
+	out.HTTP1 = upstreamHTTP1(s.in("http_protocol_options"), m.GetCommonHttpProtocolOptions(), m.GetHttpProtocolOptions())
 	out.HTTP2 = http2Settings(s, m.GetHttp2ProtocolOptions()) // deprecated, and still in use by EnvoyFilters
 	switch {
 	case m.GetProtocolSelection() == clusterv3.Cluster_USE_DOWNSTREAM_PROTOCOL:

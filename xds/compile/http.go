@@ -41,6 +41,7 @@ func (c *Compiler) http(s scope, dir flow.Direction, m *hcmv3.HttpConnectionMana
 		Decorate:         m.GetTracing() != nil,
 		Codec:            codec(s, m),
 		HTTP2:            http2Settings(s, m.GetHttp2ProtocolOptions()),
+		HTTP1:            downstreamHTTP1(s, m),
 		MaxRequests:      number(m.GetCommonHttpProtocolOptions().GetMaxRequestsPerConnection(), 0),
 	}
 	var flows flow.Observer
