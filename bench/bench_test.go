@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -63,13 +65,36 @@ func TestMistakesOnTheCommandLineAreNamed(t *testing.T) {
 	}
 }
 
-// build compiles the sidecar.
+// builtIn is the folder of what built compiles.
+var builtIn string
+
+// built compiles the sidecar once for all tests.
+var built = sync.OnceValues(func() (string, error) {
+	program := filepath.Join(builtIn, "outrigger")
+	out, err := exec.Command("go", "build", "-o", program, "../cmd/outrigger").CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("%w\n%s", err, out)
+	}
+	return program, err
+})
+
+func TestMain(m *testing.M) {
+	var err error
+	if builtIn, err = os.MkdirTemp("", "bench-test-"); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	if err := os.RemoveAll(builtIn); err != nil {
+		panic(err)
+	}
+	os.Exit(code)
+}
+
 func build(t *testing.T) string {
 	t.Helper()
-	program := filepath.Join(t.TempDir(), "outrigger")
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", program, "../cmd/outrigger")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	program, err := built()
+	if err != nil {
+		t.Fatal(err)
 	}
 	return program
 }
@@ -172,5 +197,68 @@ func TestResultsFromAFileAreChecked(t *testing.T) {
 	err := bench.Run(t.Context(), bench.Options{From: file, Check: true, Out: &out, Progress: &out})
 	if !errors.Is(err, bench.ErrMissed) || !strings.Contains(out.String(), "MISSED") || !strings.Contains(out.String(), "not measured") {
 		t.Errorf("got %v\n%s", err, &out)
+	}
+}
+
+// children lists the processes that have a text in their command line or
+// environment.
+func children(t *testing.T, text string) (pids []string) {
+	t.Helper()
+	dirs, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range dirs {
+		env, _ := os.ReadFile(dir + "/environ")
+		if bytes.Contains(env, []byte(text)) {
+			pids = append(pids, filepath.Base(dir))
+		}
+	}
+	return pids
+}
+
+// Proxies must not outlive the benchmark, however it ends.
+func TestProxiesEndWithTheBenchmark(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("starts processes")
+	}
+	program := build(t)
+	for name, sig := range map[string]os.Signal{"interrupted": os.Interrupt, "killed": os.Kill} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			cmd := exec.CommandContext(t.Context(), program, "bench", "-subjects", "outrigger", "-case", "http1-max", "-rounds", "1000", "-html", "")
+			cmd.Env = append(os.Environ(), "TMPDIR="+dir)
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			deadline := time.Now().Add(20 * time.Second)
+			for len(children(t, "XDS_ROOT_CA="+dir)) == 0 {
+				if time.Now().After(deadline) {
+					t.Fatal("no proxy was started")
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+			if err := cmd.Process.Signal(sig); err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Wait(); err == nil {
+				t.Error("the end is reported as a success")
+			}
+			for len(children(t, "XDS_ROOT_CA="+dir)) > 0 {
+				if time.Now().After(deadline) {
+					t.Fatalf("proxies are left: %q", children(t, "XDS_ROOT_CA="+dir))
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+			left, err := filepath.Glob(filepath.Join(dir, "*"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if sig == os.Interrupt && len(left) > 0 {
+				t.Errorf("files are left: %q", left)
+			}
+		})
 	}
 }
