@@ -59,8 +59,10 @@ func (l *Listener) ahead(ctx context.Context, c *Conn, found *Facts) *ahead {
 		return nil
 	}
 	c.Flow.Chain = chain.Name
-	if chain.admit(c.Flow) != nil {
-		return nil // asked again, and recorded, when the chain is chosen
+	for _, f := range chain.Filters {
+		if f.Accept(c.Flow) != nil {
+			return nil // asked again, and recorded, when the chain is chosen
+		}
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	a := &ahead{conn: c, chain: chain, tcp: tcp, stats: &l.Stats, cancel: cancel, done: make(chan struct{})}

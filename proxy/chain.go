@@ -3,7 +3,6 @@ package proxy
 import (
 	"context"
 	"net/netip"
-	"sync/atomic"
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/flow"
@@ -51,48 +50,10 @@ type Chain struct {
 	TLS *mtls.Server
 	// HandshakeTimeout bounds the TLS handshake; 0 means 15 seconds.
 	HandshakeTimeout time.Duration
-	// Filters are asked until a listener is published that has a Policy for the
-	// chain.
-	Filters []ConnFilter
-	Handler ConnHandler
-	// Digest identifies the bytes that the chain was compiled from, but for its
-	// policy.
+	Filters          []ConnFilter
+	Handler          ConnHandler
+	// Digest identifies the bytes that the chain was compiled from.
 	Digest uint64
-
-	policy atomic.Pointer[Policy]
-}
-
-// Policy is what may change of a chain while its connections live on: who is let in.
-// It is immutable; Listener.Publish puts it in force.
-type Policy struct {
-	// Digest identifies the bytes that the policy was compiled from.
-	Digest   uint64
-	Conns    []ConnFilter
-	Requests []Filter
-}
-
-// enforce swaps the policy. Requests and connections from now on are judged by it.
-func (c *Chain) enforce(p *Policy) {
-	if c.policy.Swap(p) == p {
-		return
-	}
-	if h, ok := c.Handler.(*HTTP); ok {
-		h.filters.Store(&p.Requests)
-	}
-}
-
-// admit asks the filters in force.
-func (c *Chain) admit(f *flow.Conn) error {
-	filters := c.Filters
-	if p := c.policy.Load(); p != nil {
-		filters = p.Conns
-	}
-	for _, filter := range filters {
-		if err := filter.Accept(f); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // ConnFilter is a policy on whole connections. An error closes the connection; its

@@ -29,9 +29,6 @@ type Conn struct {
 	begun  []byte // what was read of a TLS session to know what it speaks
 
 	draining atomic.Bool
-	admitted atomic.Bool // from now on Flow does not change
-
-	judged *Policy // guarded by the listener's mu; the last one asked by Publish
 
 	// guarded by mu
 	mu      sync.Mutex
@@ -146,17 +143,6 @@ func (c *Conn) drain(grace time.Duration) {
 	if first && f != nil {
 		f()
 	}
-}
-
-// judge reports whether the chain's present policy admits the connection; it asks
-// once.
-func (c *Conn) judge(chain *Chain) bool {
-	policy := chain.policy.Load()
-	if c.judged == policy {
-		return true
-	}
-	c.judged = policy
-	return chain.admit(c.Flow) == nil
 }
 
 // abort ends the connection now.

@@ -197,9 +197,6 @@ func (h *HTTP) admit(x *Exchange) *Reply {
 // is none.
 func (h *HTTP) match(x *Exchange) *Reply {
 	x.Rule, x.passage.filters = nil, h.spec.Filters
-	if live := h.filters.Load(); live != nil {
-		x.passage.filters = *live
-	}
 	routes := h.routes.Load()
 	if routes == nil {
 		return replyNoRoutes

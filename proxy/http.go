@@ -38,9 +38,7 @@ type HTTP struct {
 	// speaks.
 	opens  struct{ http1, http2 upstream.OpenOptions }
 	routes atomic.Pointer[Routes]
-	// filters are those of the chain's policy; nil leaves it to the spec.
-	filters atomic.Pointer[[]Filter]
-	date    dateCache
+	date   dateCache
 
 	Stats HTTPStats
 }

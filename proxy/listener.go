@@ -77,26 +77,17 @@ func (l *Listener) Spec() *ListenerSpec { return l.spec.Load() }
 // Active is the number of connections.
 func (l *Listener) Active() int64 { return l.Stats.Active.Load() }
 
-// Publish swaps the configuration and puts its policies in force. Connections on
-// chains that are still there live on untouched, unless the policy no longer admits
-// them: those are cut. Those on chains that are gone drain.
+// Publish swaps the configuration. Connections on chains that are still there
+// live on untouched, those on chains that are gone drain.
 func (l *Listener) Publish(spec *ListenerSpec) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for chain, p := range spec.Policies {
-		chain.enforce(p)
-	}
 	if l.spec.Swap(spec) == nil {
 		close(l.ready)
 	}
 	for c := range l.conns {
-		chain := c.chain.Load()
-		switch {
-		case chain == nil:
-		case !spec.Chains.Has(chain):
+		if chain := c.chain.Load(); chain != nil && !spec.Chains.Has(chain) {
 			c.drain(drainTime(spec))
-		case c.admitted.Load() && !c.judge(chain):
-			c.abort()
 		}
 	}
 }
@@ -358,8 +349,10 @@ func (l *Listener) run(ctx context.Context, chain *Chain, c *Conn, a *ahead) err
 			return fmt.Errorf("TLS handshake: %w", err)
 		}
 	}
-	if err := admit(chain, c); err != nil {
-		return err
+	if !a.serverFirst() { // else they were asked, and nothing new is known
+		if err := admit(chain, c); err != nil {
+			return err
+		}
 	}
 	if a != nil {
 		a.tcp.serveAhead(ctx, c, a)
@@ -369,22 +362,17 @@ func (l *Listener) run(ctx context.Context, chain *Chain, c *Conn, a *ahead) err
 	return nil
 }
 
-// admit asks the chain's policy, again where it changed meanwhile: a connection that
-// is marked as admitted is one that Publish judges by every later policy.
+// admit asks the chain's filters.
 func admit(chain *Chain, c *Conn) error {
-	for {
-		policy := chain.policy.Load()
-		if err := chain.admit(c.Flow); err != nil {
+	for _, f := range chain.Filters {
+		if err := f.Accept(c.Flow); err != nil {
 			if h, ok := chain.Handler.(refuser); ok {
 				h.refused(c, err)
 			}
 			return err
 		}
-		c.admitted.Store(true)
-		if chain.policy.Load() == policy {
-			return nil
-		}
 	}
+	return nil
 }
 
 // handshake ends TLS on the connection.

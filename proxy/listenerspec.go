@@ -25,9 +25,6 @@ type ListenerSpec struct {
 	Transparent bool
 	Inspect     Inspect
 	Chains      *ChainSet
-	// Policies are put in force on their chains when the spec is published; one that
-	// is not named keeps what it has.
-	Policies map[*Chain]*Policy
 	// DrainTime is how long connections on removed chains may live on.
 	DrainTime time.Duration
 	// Observers get the records of connections that found no chain.

@@ -88,6 +88,14 @@ func gaveUp(ctx context.Context) *flow.Error {
 	}
 }
 
+// lost is a connection that ended before it carried anything.
+func lost(err error) *flow.Error {
+	return &flow.Error{
+		Side: flow.SideUpstream, Flag: flow.UpstreamConnectionTermination, Kind: flow.KindTermination,
+		Retry: flow.RetryUnsent, Err: err,
+	}
+}
+
 func connectTimeout(err error) *flow.Error {
 	return &flow.Error{
 		Side: flow.SideUpstream, Flag: flow.UpstreamConnectionFailure, Kind: flow.KindConnectTimeout,

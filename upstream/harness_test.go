@@ -27,6 +27,11 @@ type peer struct {
 // newPeer starts a server that answers with the address it sees, or with handler.
 func newPeer(t *testing.T, handler http.HandlerFunc) *peer {
 	t.Helper()
+	return newPeerWith(t, handler, func(*http.Server) {})
+}
+
+func newPeerWith(t *testing.T, handler http.HandlerFunc, edit func(*http.Server)) *peer {
+	t.Helper()
 	if handler == nil {
 		handler = func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.RemoteAddr) }
 	}
@@ -41,6 +46,7 @@ func newPeer(t *testing.T, handler http.HandlerFunc) *peer {
 		case http.StateActive, http.StateIdle:
 		}
 	}
+	edit(p.Config)
 	p.Start()
 	t.Cleanup(p.Close)
 	return p

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"io"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -26,6 +27,7 @@ type hub struct {
 	muxes   []*mux      // guarded by mu; those that take more streams
 	opening int         // guarded by mu; connections being made
 	total   int         // guarded by mu; connections that are open or being made
+	limit   int         // guarded by mu; streams that a connection had when it was full; 0 is not known
 	claims  []*claim    // guarded by mu; the longest waiting first
 	timer   *time.Timer // guarded by mu; calls sweep
 	armed   bool        // guarded by mu
@@ -84,7 +86,7 @@ func (h *hub) best(spec *Spec) (best *mux, old []*mux) {
 		}
 	}
 	for _, m := range h.muxes {
-		if !m.full && (best == nil || m.active < best.active) {
+		if m.room() && (best == nil || m.active < best.active) {
 			best = m
 		}
 	}
@@ -174,7 +176,11 @@ func (h *hub) withdraw(cl *claim) {
 // made is trusted, as in Envoy, to take as many streams as we would open. The caller
 // holds mu.
 func (h *hub) wants(spec *Spec) bool {
-	return len(h.claims) > h.opening*int(orDefault(spec.HTTP.HTTP2.MaxConcurrentStreams, http2.DefaultMaxConcurrentStreams))
+	each := int(orDefault(spec.HTTP.HTTP2.MaxConcurrentStreams, http2.DefaultMaxConcurrentStreams))
+	if h.limit > 0 {
+		each = min(each, h.limit)
+	}
+	return len(h.claims) > h.opening*each
 }
 
 // place counts a connection to be made, where one more is allowed. The caller holds
@@ -228,14 +234,20 @@ func (h *hub) failed(err error) {
 	h.mu.Lock()
 	h.total--
 	h.opening--
-	var claims []*claim
-	if h.opening == 0 && len(h.muxes) == 0 {
-		claims, h.claims = h.claims, nil
-	}
+	h.fail(err)
 	h.mu.Unlock()
-	for _, cl := range claims {
-		cl.granted <- award{err: err}
+}
+
+// fail ends the wait of all, unless they have something to hope for. The caller holds
+// mu.
+func (h *hub) fail(err error) {
+	if h.opening > 0 || len(h.muxes) > 0 {
+		return
 	}
+	for _, cl := range h.claims {
+		cl.granted <- award{err: err} // never waits: the channel has room
+	}
+	h.claims = nil
 }
 
 // join puts a connection to use.
@@ -254,6 +266,7 @@ func (h *hub) join(made *made, spec *Spec) {
 	m.joined = true
 	switch {
 	case m.leaving: // it has ended already
+		h.fail(lost(io.ErrUnexpectedEOF))
 	case h.retired && len(h.claims) == 0:
 		m.leaving = true
 	default:
@@ -316,7 +329,7 @@ func (h *hub) serve(m *mux) {
 	for {
 		spec := h.way.cluster.spec.Load()
 		h.mu.Lock()
-		if len(h.claims) == 0 || !m.joined || m.leaving || m.full || spec == nil {
+		if len(h.claims) == 0 || !m.joined || !m.room() || spec == nil {
 			h.mu.Unlock()
 			return
 		}

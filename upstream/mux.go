@@ -22,6 +22,7 @@ type mux struct {
 	active    int  // streams that are lent
 	lent      uint // streams that were lent so far
 	full      bool // the upstream allows no more streams at present
+	settled   bool // the upstream has answered, so its limit is known
 	leaving   bool // no more streams; closes with the last one
 	idleSince time.Time
 
@@ -44,6 +45,13 @@ func (m *mux) stream() *Stream {
 	return s
 }
 
+// room reports whether m can take a stream more. Until the upstream has told its
+// limit, the one that is known from another connection counts: streams beyond it
+// would be refused. The caller holds hub.mu.
+func (m *mux) room() bool {
+	return !m.full && !m.leaving && (m.settled || m.hub.limit == 0 || m.active < m.hub.limit)
+}
+
 // refused takes back the count of a stream that could not be opened.
 func (m *mux) refused(err error) {
 	h := m.hub
@@ -51,6 +59,7 @@ func (m *mux) refused(err error) {
 	m.lent--
 	if errors.Is(err, http2.ErrFull) {
 		m.full = m.codec.Available() == 0
+		h.limit, m.settled = max(1, m.codec.Active()), true
 	} else {
 		h.leave(m)
 	}
@@ -73,6 +82,7 @@ func (m *mux) ended() {
 	h := m.hub
 	h.mu.Lock()
 	m.active--
+	m.settled = true
 	last := m.active == 0 && m.leaving
 	if m.active == 0 && !m.leaving {
 		m.idleSince = time.Now()
@@ -101,10 +111,13 @@ func (m *mux) space() {
 
 // gone hears from the codec that no more streams can be opened. It may be called by
 // the codec's own goroutine, which close joins.
-func (m *mux) gone(error) {
+func (m *mux) gone(err error) {
 	h := m.hub
 	h.mu.Lock()
 	h.leave(m)
+	if m.lent == 0 && m.joined { // as good as not made: do not try for ever
+		h.fail(lost(err))
+	}
 	idle := m.active == 0 && m.joined
 	h.mu.Unlock()
 	if idle {

@@ -10,12 +10,8 @@ import (
 	"time"
 
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
-	configrbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	httprbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/ext_authz/v3"
-	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
-	netrbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
 
 	"github.com/outrigger-mesh/outrigger/flow"
 	"github.com/outrigger-mesh/outrigger/proxy"
@@ -255,46 +251,5 @@ func TestOlderOfTwoListenersKeepsTheAddress(t *testing.T) {
 	r.must(r.send(xds.TypeListener, []string{"z"}))
 	if got := r.listeners.For(dst).Name(); got != "a" {
 		t.Errorf("got listener %s, want the one that is left", got)
-	}
-}
-
-func TestChangedPolicyKeepsTheChain(t *testing.T) {
-	t.Parallel()
-	r := newRig(t)
-	deny := oneOf(anyRule(), anyID())
-	deny.Action = configrbacv3.RBAC_DENY
-	push := func(conns *netrbacv3.RBAC, requests *httprbacv3.RBAC) *proxy.ListenerSpec {
-		t.Helper()
-		tcp, web := listener("l", 7000, false, tcpChain(t, "tcp", "a", 1)), listener("l", 7000, false, httpChain(t, "80"))
-		if conns != nil {
-			onConnections(conns)(t, tcp)
-		}
-		if requests != nil {
-			c := spoiled{manager: guard("envoy.filters.http.rbac", requests)}
-			m := new(hcmv3.HttpConnectionManager)
-			respoil(t, web.GetFilterChains()[0].GetFilters()[0].GetTypedConfig(), m, func() { c.manager(t, m) })
-		}
-		web.GetFilterChains()[0].FilterChainMatch = &listenerv3.FilterChainMatch{ApplicationProtocols: []string{"http/1.1"}}
-		tcp.FilterChains = append(tcp.FilterChains, web.GetFilterChains()[0])
-		r.must(r.send(xds.TypeListener, nil, tcp))
-		return r.fill("l")
-	}
-	before := push(nil, nil)
-	denied := push(&netrbacv3.RBAC{Rules: deny}, &httprbacv3.RBAC{Rules: deny})
-	again := push(&netrbacv3.RBAC{Rules: deny}, &httprbacv3.RBAC{Rules: deny, RulesStatPrefix: "x"})
-	after := push(nil, nil)
-	for i, spec := range []*proxy.ListenerSpec{denied, again, after} {
-		for j, chain := range spec.Chains.Chains() {
-			if chain != before.Chains.Chains()[j] {
-				t.Errorf("push %d: chain %d lost its identity: its connections would be drained", i, j)
-			}
-			p := spec.Policies[chain]
-			if n, want := len(p.Conns)+len(p.Requests), map[bool]int{true: 1}[i < 2]; n != want {
-				t.Errorf("push %d: chain %d has %d filters, want %d", i, j, n, want)
-			}
-		}
-	}
-	if tcp := again.Chains.Chains()[0]; again.Policies[tcp] != denied.Policies[tcp] {
-		t.Error("an unchanged policy was compiled anew")
 	}
 }

@@ -31,7 +31,6 @@ func (c *Compiler) listenerSpec(s scope, m *listenerv3.Listener, old *proxy.List
 		Transparent:    truth(m.GetTransparent(), false),
 		DrainTime:      c.chainDrain,
 		Observers:      c.observers(s, nil, m.GetAccessLog()),
-		Policies:       make(map[*proxy.Chain]*proxy.Policy),
 	}
 	addr, ok := socketAddress(s.in("address"), m.GetAddress())
 	if !ok {
@@ -42,13 +41,14 @@ func (c *Compiler) listenerSpec(s scope, m *listenerv3.Listener, old *proxy.List
 		s.in("filter_chain_matcher").fail("is not supported")
 	}
 	listenerFilters(s, spec, m)
+	known := chainsByDigest(old)
 	var chains []*proxy.Chain
 	for i, fc := range m.GetFilterChains() {
-		chains = append(chains, c.chainOnce(s.at("filter_chains", i), spec, old, fc))
+		chains = append(chains, c.chainOnce(s.at("filter_chains", i), spec, fc, known))
 	}
 	var fallback *proxy.Chain
 	if fc := m.GetDefaultFilterChain(); fc != nil {
-		fallback = c.chainOnce(s.in("default_filter_chain"), spec, old, fc)
+		fallback = c.chainOnce(s.in("default_filter_chain"), spec, fc, known)
 	}
 	if len(*s.errs) > 0 {
 		return nil
@@ -59,47 +59,29 @@ func (c *Compiler) listenerSpec(s scope, m *listenerv3.Listener, old *proxy.List
 	return spec
 }
 
-// chainOnce reuses a chain of the listener's present configuration that is equal but
-// for its policy, so that its connections go on under the new policy.
-func (c *Compiler) chainOnce(s scope, spec, old *proxy.ListenerSpec, fc *listenerv3.FilterChain) *proxy.Chain {
-	whole, err := c.chainDigest(spec.Direction, fc)
+// chainOnce reuses an equal chain of the listener's present configuration.
+func (c *Compiler) chainOnce(s scope, spec *proxy.ListenerSpec, fc *listenerv3.FilterChain, known map[uint64]*proxy.Chain) *proxy.Chain {
+	digest, err := c.chainDigest(spec.Direction, fc)
 	if !s.check(err) {
 		return nil
 	}
-	shape := whole
-	if bare, guarded := withoutPolicy(fc); guarded {
-		if shape, err = c.chainDigest(spec.Direction, bare); !s.check(err) {
-			return nil
-		}
-	}
-	known := chainOf(old, shape)
-	if known != nil && old.Policies[known] != nil && old.Policies[known].Digest == whole {
-		spec.Policies[known] = old.Policies[known]
-		return known
+	if old := known[digest]; old != nil {
+		return old
 	}
 	chain := c.chain(s, spec.Direction, fc)
-	chain.Digest = shape
-	policy := &proxy.Policy{Digest: whole, Conns: chain.Filters}
-	if h, ok := chain.Handler.(*proxy.HTTP); ok && h != nil {
-		policy.Requests = h.Spec().Filters
-	}
-	if known != nil {
-		chain = known
-	}
-	spec.Policies[chain] = policy
+	chain.Digest = digest
 	return chain
 }
 
-// chainOf finds a chain by its digest.
-func chainOf(spec *proxy.ListenerSpec, digest uint64) *proxy.Chain {
-	if spec != nil {
-		for _, chain := range spec.Chains.Chains() {
-			if chain.Digest == digest {
-				return chain
-			}
-		}
+func chainsByDigest(spec *proxy.ListenerSpec) map[uint64]*proxy.Chain {
+	known := make(map[uint64]*proxy.Chain)
+	if spec == nil || spec.Chains == nil {
+		return known
 	}
-	return nil
+	for _, chain := range spec.Chains.Chains() {
+		known[chain.Digest] = chain
+	}
+	return known
 }
 
 func listenerFilters(s scope, spec *proxy.ListenerSpec, m *listenerv3.Listener) {

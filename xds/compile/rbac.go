@@ -1,22 +1,18 @@
 package compile
 
 import (
-	"bytes"
 	"maps"
 	"net/netip"
 	"slices"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	httprbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
-	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	netrbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
 	templatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/path/match/uri_template/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/outrigger-mesh/outrigger/authz"
@@ -66,32 +62,6 @@ func (c *Compiler) networkRBAC(s scope, a *anypb.Any) proxy.ConnFilter {
 		Rules: rules, Shadow: shadow,
 		Counts: c.counts.of(PolicyPrefix{Flow: m.GetStatPrefix(), Shadow: m.GetShadowRulesStatPrefix()}),
 	})
-}
-
-// withoutPolicy is a chain without its RBAC filters, and whether it has any: what
-// connections cannot live on without, when the rest changes, is not among them.
-func withoutPolicy(fc *listenerv3.FilterChain) (*listenerv3.FilterChain, bool) {
-	bare := proto.CloneOf(fc)
-	bare.Filters = slices.DeleteFunc(bare.GetFilters(), func(f *listenerv3.Filter) bool {
-		return holds(f.GetTypedConfig(), networkRBACType)
-	})
-	guarded := len(bare.GetFilters()) != len(fc.GetFilters())
-	for _, f := range bare.GetFilters() {
-		if !holds(f.GetTypedConfig(), hcmType) || !bytes.Contains(f.GetTypedConfig().GetValue(), []byte(httpRBACType)) {
-			continue
-		}
-		var m hcmv3.HttpConnectionManager
-		if unpack(f.GetTypedConfig(), &m) != nil {
-			continue
-		}
-		m.HttpFilters = slices.DeleteFunc(m.GetHttpFilters(), func(f *hcmv3.HttpFilter) bool {
-			return holds(f.GetTypedConfig(), httpRBACType)
-		})
-		if f.GetTypedConfig().MarshalFrom(&m) == nil {
-			guarded = true
-		}
-	}
-	return bare, guarded
 }
 
 // policies compiles a list of policies; an absent one enforces nothing.
