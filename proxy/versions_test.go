@@ -209,7 +209,7 @@ func (l *lane) downstream(t testing.TB, g *rig) *http.Client {
 		}
 	}
 	t.Cleanup(tr.CloseIdleConnections)
-	return &http.Client{Transport: tr, Timeout: 20 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error {
+	return &http.Client{Transport: tr, Timeout: time.Minute, CheckRedirect: func(*http.Request, []*http.Request) error {
 		return http.ErrUseLastResponse
 	}}
 }
@@ -288,7 +288,7 @@ func TestRequestsPassInEveryVersion(t *testing.T) {
 
 func TestLargeBodiesPassInEveryVersion(t *testing.T) {
 	t.Parallel()
-	const size = 8 << 20
+	const size = 2 << 20
 	forEachProtocol(t, func(t *testing.T, l *lane) {
 		c := l.upstream(t, func(w http.ResponseWriter, r *http.Request) {
 			sum, n, err := digest(r.Body)
