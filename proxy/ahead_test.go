@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/flow"
+	"github.com/outrigger-mesh/outrigger/lb"
 	"github.com/outrigger-mesh/outrigger/mtls/mtlstest"
 	"github.com/outrigger-mesh/outrigger/proxy"
 	"github.com/outrigger-mesh/outrigger/upstream"
@@ -253,8 +254,8 @@ func TestUpstreamThatEndsWithoutAWordLeavesTheClientWaiting(t *testing.T) {
 func TestEndpointsAreTriedInTurnForASilentClient(t *testing.T) {
 	t.Parallel()
 	addr := script(t, func(_ int, c net.Conn, r *bufio.Reader) { greets(c, r) })
-	two := cluster(t, nil, closedPort(t), addr)
-	tcp := proxy.NewTCP(proxy.TCPSpec{Clusters: []proxy.WeightedCluster{{Cluster: two, Weight: 1}}, MaxConnectAttempts: 20})
+	two := cluster(t, func(s *upstream.Spec) { s.Policy.Kind = lb.RoundRobin }, closedPort(t), addr)
+	tcp := proxy.NewTCP(proxy.TCPSpec{Clusters: []proxy.WeightedCluster{{Cluster: two, Weight: 1}}, MaxConnectAttempts: 2})
 	g := newRigSpec(t, &proxy.ListenerSpec{
 		Name: "l", Address: loopback, Bind: true, Inspect: proxy.Inspect{HTTP: true}, Chains: chains(t, &proxy.Chain{Handler: tcp}),
 	}, newRecords())

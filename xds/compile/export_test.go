@@ -3,6 +3,9 @@ package compile
 import (
 	"context"
 
+	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
+
+	"github.com/outrigger-mesh/outrigger/authz"
 	"github.com/outrigger-mesh/outrigger/proxy"
 	"github.com/outrigger-mesh/outrigger/upstream"
 )
@@ -22,4 +25,11 @@ func (c *Compiler) Cluster(name string) *upstream.Cluster {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.cluster(name)
+}
+
+// Policies compiles the policies of an RBAC filter.
+func Policies(m *rbacv3.RBAC) (*authz.Set, error) {
+	s := newScope()
+	set := policies(s, m)
+	return set, s.err()
 }
