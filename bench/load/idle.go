@@ -3,11 +3,19 @@ package load
 import (
 	"context"
 	"fmt"
+	"sync"
 )
 
 // IdleSet is open connections that nothing is sent on. It is owned by one goroutine.
 type IdleSet struct {
-	conns []*single
+	conns   []*single
+	buffers sync.Pool // for reading: an idle connection needs none
+}
+
+func (s *IdleSet) roundTrip(i int) error {
+	buffer := s.buffers.Get().([]byte)
+	defer s.buffers.Put(buffer) //nolint:staticcheck // a slice header for each of some thousand requests
+	return s.conns[i].roundTrip(buffer)
 }
 
 // Idle opens n keep-alive connections and sends one HTTP/1.1 request on each; they stay
@@ -18,6 +26,7 @@ func Idle(ctx context.Context, t Target, n int) (*IdleSet, error) {
 		return nil, err
 	}
 	set := &IdleSet{conns: make([]*single, n)}
+	set.buffers.New = func() any { return make([]byte, readBuffer) }
 	err = inParallel(n, func(i int) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -27,7 +36,7 @@ func Idle(ctx context.Context, t Target, n int) (*IdleSet, error) {
 			return err
 		}
 		set.conns[i] = c
-		if err := c.roundTrip(make([]byte, readBuffer)); err != nil {
+		if err := set.roundTrip(i); err != nil {
 			return err
 		}
 		if c.codec.closes {
@@ -51,7 +60,7 @@ func (s *IdleSet) Touch(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if err := s.conns[i].roundTrip(make([]byte, readBuffer)); err != nil {
+		if err := s.roundTrip(i); err != nil {
 			return fmt.Errorf("idle connection %d of %d: %w", i, len(s.conns), err)
 		}
 		return nil

@@ -101,7 +101,7 @@ func anchor(name string) string {
 	}, name)
 }
 
-// overview compares the product with Envoy, a bar for each case's first metric.
+// overview compares the product with Envoy, a bar for each case's headline.
 func (p *page) overview() {
 	var bars []bar
 	last := ""
@@ -127,7 +127,7 @@ func (p *page) overview() {
 		return
 	}
 	p.f(`<section aria-labelledby="overview"><h2 id="overview">Outrigger beside Envoy</h2>`)
-	p.f(`<p>The first figure of each case as a multiple of Envoy's. A bar is the cost: where more is better it is the inverse. The line marks Envoy.</p>`)
+	p.f(`<p>The main figure of each case as a multiple of Envoy's. A bar is the cost: where more is better it is the inverse. The line marks Envoy.</p>`)
 	p.bars(bars, 1)
 	p.f(`</section>`)
 }

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"strconv"
@@ -148,8 +149,21 @@ func (g *group) ratio(subject string) (float64, bool) {
 	return r.Median / e.Median, true
 }
 
+// headlines are the metrics that stand for a case, the first that it has.
+var headlines = []string{
+	"added_p90_ms", "cpu_us_per_op", "gbit_per_cpu_s", "bytes_per_conn", "rss_mb", "ms", "ops_per_s", "p99_ms",
+}
+
+// weight sorts the headline of a case before its other metrics, which stay as they came.
+func weight(metricName string) int {
+	if i := slices.Index(headlines, metricName); i >= 0 {
+		return i
+	}
+	return len(headlines)
+}
+
 // groups puts rows that are compared with each other together, in the order in which
-// cases and metrics came.
+// cases and metrics came, headlines first.
 func groups(rows []Row) []group {
 	var all []group
 	for _, r := range rows {
@@ -166,6 +180,8 @@ func groups(rows []Row) []group {
 			cases = append(cases, g.name)
 		}
 	}
-	slices.SortStableFunc(all, func(a, b group) int { return slices.Index(cases, a.name) - slices.Index(cases, b.name) })
+	slices.SortStableFunc(all, func(a, b group) int {
+		return cmp.Or(slices.Index(cases, a.name)-slices.Index(cases, b.name), weight(a.metric)-weight(b.metric))
+	})
 	return all
 }
