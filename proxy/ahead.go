@@ -34,6 +34,7 @@ type ahead struct {
 	chain  *Chain
 	tcp    *TCP
 	stats  *ListenerStats
+	start  func()
 	cancel context.CancelFunc
 	done   chan struct{} // closed when run ends
 
@@ -47,7 +48,7 @@ type ahead struct {
 	up    *upstream.Conn
 }
 
-// ahead begins to dial for a silent connection, or returns nil where that must not
+// ahead readies a dial for a silent connection, or returns nil where that must not
 // be. The connection is on the chain from now on: it drains if that goes away.
 func (l *Listener) ahead(ctx context.Context, c *Conn, found *Facts) *ahead {
 	chain := l.settle(c, found)
@@ -64,11 +65,21 @@ func (l *Listener) ahead(ctx context.Context, c *Conn, found *Facts) *ahead {
 			return nil // asked again, and recorded, when the chain is chosen
 		}
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	a := &ahead{conn: c, chain: chain, tcp: tcp, stats: &l.Stats, cancel: cancel, done: make(chan struct{})}
-	l.Stats.Ahead.Add(1)
-	go a.run(ctx) // joined by take
+	a := &ahead{conn: c, chain: chain, tcp: tcp, stats: &l.Stats, done: make(chan struct{})}
+	ctx, a.cancel = context.WithCancel(ctx)
+	a.start = func() {
+		l.Stats.Ahead.Add(1)
+		go a.run(ctx) // joined by take and drop
+	}
 	return a
+}
+
+// begin dials. The deadline of the downstream's wait is set already: it is what the
+// upstream's first words end.
+func (a *ahead) begin() {
+	if a != nil {
+		a.start()
+	}
 }
 
 // run dials and waits for the upstream's first words, until somebody has spoken.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -307,4 +308,20 @@ func TestPolicyThatChangesDuringTheSilenceDecides(t *testing.T) {
 func forgedWires(t *testing.T) *wires {
 	t.Helper()
 	return &wires{ca: mtlstest.NewCA(t, "mesh.test")}
+}
+
+func TestManySilentClientsAreAllGreeted(t *testing.T) {
+	t.Parallel()
+	s := newSniffed(t, &wires{}, nil, greets)
+	var clients sync.WaitGroup
+	for range 200 {
+		c := s.dial()
+		clients.Go(func() {
+			if got, err := bufio.NewReader(c).ReadString('\n'); got != "220 ready\r\n" || err != nil {
+				t.Errorf("got %q, %v", got, err)
+			}
+			_ = c.Close()
+		})
+	}
+	clients.Wait()
 }

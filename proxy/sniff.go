@@ -106,6 +106,7 @@ func (s *sniffer) progress() time.Time {
 // wait reads with a bound on the first byte, counted from the start.
 func (s *sniffer) wait(sock *socket, first time.Duration) error {
 	_ = sock.SetReadDeadline(s.start.Add(first))
+	s.ahead.begin()
 	err := s.read(sock)
 	_ = sock.SetReadDeadline(time.Time{})
 	return err
