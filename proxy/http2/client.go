@@ -40,6 +40,9 @@ func NewClientConn(nc net.Conn, o ClientOptions) *ClientConn {
 	c := &ClientConn{o: o, done: make(chan struct{})}
 	c.init(nc, &o.Settings, nil, c)
 	c.clock.check = c.look
+	if o.OnSpace != nil {
+		c.onMore = c.more
+	}
 	c.mu.Lock()
 	c.append(2, func(b []byte) []byte { return c.hello(append(b, preface...)) })
 	if c.set.KeepAlive.Interval > 0 {
@@ -200,6 +203,7 @@ func (c *ClientConn) closeHead() error {
 	case h.err != nil:
 		c.spoil(s, h.err.Code, h.err.Details)
 	case h.end && s.in.announced >= 0 && s.in.total != s.in.announced:
+		x.answered = x.answered && h.block != blockResponse
 		c.spoil(s, codeProtocol, detailMessage)
 	case h.end:
 		s.endInputLocked()
@@ -207,6 +211,16 @@ func (c *ClientConn) closeHead() error {
 		s.recv.ring()
 	}
 	return nil
+}
+
+// more says that there is space where there was none.
+func (c *ClientConn) more(was uint32) {
+	c.mu.Lock()
+	space := uint64(c.active) >= uint64(min(was, c.set.MaxConcurrentStreams)) && c.spaceLocked() > 0 //nolint:gosec // a count
+	c.mu.Unlock()
+	if space {
+		c.o.OnSpace()
+	}
 }
 
 // onGoAway takes no more streams, and fails those that the upstream has not seen.

@@ -41,6 +41,8 @@ type conn struct {
 	set   Settings
 	side  side
 	epoch time.Time
+	// onMore, where not nil, is told when the peer takes more than so many streams.
+	onMore func(was uint32)
 	// streamIdle bounds each wait for the peer within a stream; 0 is none.
 	streamIdle time.Duration
 	server     bool

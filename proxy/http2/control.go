@@ -25,6 +25,7 @@ func (c *conn) onSettings(f *xhttp2.SettingsFrame) error {
 		return connError(codeEnhanceYourCalm, detailProtocol)
 	}
 	c.mu.Lock()
+	was := c.peer.maxStreams
 	err := f.ForeachSetting(c.setLocked)
 	if err == nil {
 		if !c.peer.known && !c.server && c.peer.maxStreams == assumedStreams {
@@ -34,7 +35,11 @@ func (c *conn) onSettings(f *xhttp2.SettingsFrame) error {
 		c.control(func(b []byte) []byte { return appendFrame(b, 0, frameSettings, flagAck, 0) })
 		c.wakeSenders()
 	}
+	more := c.peer.maxStreams > was && c.onMore != nil
 	c.mu.Unlock()
+	if more {
+		c.onMore(was)
+	}
 	return err
 }
 

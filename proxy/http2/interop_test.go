@@ -29,7 +29,7 @@ func stdServer(tb testing.TB, h http.HandlerFunc) *http2.ClientConn {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		(&xhttp2.Server{}).ServeConn(near, &xhttp2.ServeConnOpts{Handler: h})
+		(&xhttp2.Server{}).ServeConn(near, &xhttp2.ServeConnOpts{Handler: h}) //nolint:staticcheck // serves a connection that exists
 	}()
 	c := http2.NewClientConn(far, http2.ClientOptions{})
 	tb.Cleanup(func() {
@@ -44,11 +44,12 @@ func stdServer(tb testing.TB, h http.HandlerFunc) *http2.ClientConn {
 func stdClient(tb testing.TB, o http2.ServerOptions, h httpmsg.Handler) *http.Client {
 	tb.Helper()
 	_, far, _ := serve(tb, o, h)
+	//nolint:staticcheck // takes a connection that exists
 	tr := &xhttp2.Transport{
 		AllowHTTP:      true,
 		DialTLSContext: func(context.Context, string, string, *tls.Config) (net.Conn, error) { return far, nil },
 	}
-	tb.Cleanup(tr.CloseIdleConnections)
+	tb.Cleanup(tr.CloseIdleConnections) //nolint:staticcheck // as above
 	return &http.Client{Transport: tr, Timeout: 20 * time.Second}
 }
 

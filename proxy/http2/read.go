@@ -173,6 +173,7 @@ func (c *conn) admitData(id uint32, n, length int) error {
 		return nil
 	}
 	w.held += int64(length)
+	c.out.urgent = c.credit() || c.out.urgent
 	s.in.pending += length
 	s.in.credit += int64(n - length)
 	return nil

@@ -136,6 +136,16 @@ func (p *peer) head(id uint32) uint32 {
 	}).Header().StreamID
 }
 
+// eventually polls.
+func eventually(tb testing.TB, what string, is func() bool) {
+	tb.Helper()
+	for end := time.Now().Add(10 * time.Second); !is(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			tb.Fatalf("%s did not come", what)
+		}
+	}
+}
+
 var ok200 = handlerFunc(func(w httpmsg.ResponseWriter, _ *httpmsg.Request) {
 	_, _ = w.WriteResponse(&httpmsg.Response{Status: 200, Body: httpmsg.NoBody})
 })

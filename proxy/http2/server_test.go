@@ -211,10 +211,11 @@ func TestDrainInTwoSteps(t *testing.T) {
 		t.Errorf("second GOAWAY: %v", g)
 	}
 	close(release)
-	p.response(1)
-	if _, err := p.ReadFrame(); err != nil {
-		t.Errorf("the second response: %v", err)
-	}
+	answered := map[uint32]bool{}
+	p.until("both responses", func(f xhttp2.Frame) bool {
+		answered[f.Header().StreamID] = true
+		return answered[1] && answered[3]
+	})
 	p.goAway()
 	p.conn.Close()
 	if err := bounded(t, "the end", result); err != nil {
