@@ -156,7 +156,7 @@ func (c *ClientConn) openHead(id uint32, end bool) error {
 	switch {
 	case c.unknown(id):
 		return connError(codeProtocol, detailProtocol)
-	case (s == nil || s.left) && !c.resets.has(id):
+	case (s == nil || s.left) && !c.resets.has(id), s != nil && s.over():
 		return connError(codeStreamClosed, detailProtocol)
 	case s == nil || s.reset:
 		c.head.open(id, end, blockIgnored, nil)

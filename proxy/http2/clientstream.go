@@ -239,6 +239,11 @@ func (s *ClientStream) await(r *httpmsg.Request, limit int64) error {
 	}
 }
 
+// bodied reports whether content-length announces what will come.
+func (s *ClientStream) bodied(status int) bool {
+	return s.req.Method != "HEAD" && status != 304 && (!tunnels(s.req) || status >= 300)
+}
+
 // respondLocked takes a head that the reader has parsed, and notes what is wrong with
 // it in h.
 func (s *ClientStream) respondLocked(h *headParser) {
@@ -255,13 +260,14 @@ func (s *ClientStream) respondLocked(h *headParser) {
 			s.interims = append(s.interims, interim{h.status, s.c.spare})
 			s.c.spare = httpmsg.Header{}
 		}
+	case h.end && h.length > 0 && s.bodied(h.status):
+		h.refuse(violation(detailMessage))
 	default:
 		s.answered = true
 		swap(&s.res.Header, &s.c.spare)
 		s.res.Status, s.res.Reason, s.res.Protocol = h.status, "", "HTTP/2"
 		s.res.ContentLength = h.length
-		bodyless := s.req.Method == "HEAD" || h.status == 304
-		if !bodyless && (!tunnels(s.req) || h.status >= 300) {
+		if s.bodied(h.status) {
 			s.in.announced = h.length
 			if h.end && h.length < 0 {
 				s.res.ContentLength = 0

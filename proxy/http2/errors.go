@@ -111,8 +111,12 @@ func upstreamReset(code uint32) error {
 	return e
 }
 
-// upstreamViolation is what an exchange ends with whose upstream broke a rule.
+// upstreamViolation is what an exchange ends with whose upstream broke a rule. A head
+// beyond our limits breaks none: Envoy takes its own reset for the upstream's.
 func upstreamViolation(details string) error {
+	if details == detailTooMany {
+		return upstreamReset(codeInternal)
+	}
 	return &flow.Error{
 		Side: flow.SideUpstream, Flag: flow.UpstreamProtocolError, Kind: flow.KindProtocol, Retry: flow.RetryReset, Details: details,
 	}

@@ -145,6 +145,8 @@ func (c *conn) admitData(id uint32, n, length int) error {
 	}
 	s := c.streams[id]
 	switch {
+	case s == nil && !c.server && !c.resets.has(id), s != nil && s.over():
+		return connError(codeStreamClosed, detailProtocol)
 	case s == nil || s.reset:
 		c.out.urgent = c.credit() || c.out.urgent
 		if (s == nil || s.left) && !c.resets.has(id) {

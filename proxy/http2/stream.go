@@ -74,6 +74,11 @@ func (s *stream) begin(c *conn) {
 // complete reports whether both ends have sent all.
 func (s *stream) complete() bool { return s.in.ended && s.sent.end }
 
+// over reports whether an upstream speaks on a stream that has ended on both sides
+// without a reset, for which RFC 9113 section 5.1 wants the connection's end. To a
+// downstream our side may have ended just now.
+func (s *stream) over() bool { return !s.c.server && !s.reset && s.complete() }
+
 // endInputLocked notes that no more content comes.
 func (s *stream) endInputLocked() {
 	s.in.ended = true
