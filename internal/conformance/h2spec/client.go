@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -32,11 +33,17 @@ func (o *options) testClient(p *printer) error {
 		}
 		return nil
 	}
+	conf, err := o.serverTLS()
+	if err != nil {
+		return err
+	}
 	listeners := make([]net.Listener, len(cases))
 	for i := range cases {
-		var err error
 		if listeners[i], err = net.Listen("tcp", fmt.Sprintf(":%d", o.port+i)); err != nil {
 			return err
+		}
+		if conf != nil {
+			listeners[i] = tls.NewListener(listeners[i], conf)
 		}
 	}
 	fmt.Println(`{"Result":"listening"}`)
@@ -58,6 +65,15 @@ func (o *options) testClient(p *printer) error {
 	}
 	loops.Wait()
 	return errors.Join(errs...)
+}
+
+// serverTLS returns how to speak TLS, or nil for clear text.
+func (o *options) serverTLS() (*tls.Config, error) {
+	if !o.tls {
+		return nil, nil //nolint:nilnil // no TLS is an answer
+	}
+	pair, err := tls.LoadX509KeyPair(o.cert, o.key)
+	return &tls.Config{Certificates: []tls.Certificate{pair}, NextProtos: splitList(o.alpn)}, err
 }
 
 // serveCase gives the case to the first connection and closes all others until

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -23,12 +24,15 @@ type relay struct {
 	listener net.Listener
 	target   string
 	tls      *tls.Config // towards the server; nil: clear text
+	over     context.Context
+	end      context.CancelFunc // ends every connection: some cases leave theirs open
 
 	conns sync.WaitGroup
 }
 
 func newRelay(o *options) (*relay, error) {
 	r := &relay{target: o.addr}
+	r.over, r.end = context.WithCancel(context.Background())
 	var err error
 	if r.listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		return nil, err
@@ -56,6 +60,7 @@ func (r *relay) addr() string { return r.listener.Addr().String() }
 
 func (r *relay) close() {
 	_ = r.listener.Close() // ends accept
+	r.end()
 	r.conns.Wait()
 }
 
@@ -69,7 +74,7 @@ func (r *relay) accept() {
 	}
 }
 
-// join relays until either side ends, and a minute at most.
+// join relays until either side ends, or all is over.
 func (r *relay) join(c net.Conn) {
 	defer c.Close()
 	s, err := r.dial()
@@ -77,8 +82,8 @@ func (r *relay) join(c net.Conn) {
 		return
 	}
 	defer s.Close()
-	deadline := time.Now().Add(time.Minute)
-	_, _ = c.SetDeadline(deadline), s.SetDeadline(deadline)
+	stop := context.AfterFunc(r.over, func() { _, _ = c.Close(), s.Close() })
+	defer stop()
 	var up sync.WaitGroup
 	up.Go(func() {
 		_, _ = io.Copy(s, c)
