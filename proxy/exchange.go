@@ -173,6 +173,8 @@ func (h *HTTP) admit(x *Exchange) *Reply {
 		return nil
 	}
 	switch {
+	case r.Method == "QUERY" && !r.Header.Has("content-type"):
+		return replyNoContentType
 	case r.Path == "":
 		return replyMissingPath
 	case r.Path[0] != '/':

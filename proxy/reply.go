@@ -68,6 +68,7 @@ var (
 	replyMissingPath     = &Reply{Status: 404, Details: "missing_path_rejected"}
 	replyAbsolutePath    = &Reply{Status: 404, Details: "absolute_path_rejected"}
 	replyBadPath         = &Reply{Status: 400, Details: "path_normalization_failed", Close: true}
+	replyNoContentType   = &Reply{Status: 400, Details: "query_missing_content_type", Close: true}
 	replyUpgradeFailed   = &Reply{Status: 403, Details: "upgrade_failed", Close: true}
 	replyStreamIdleEarly = &Reply{Status: 408, Flag: flow.StreamIdleTimeout, Flagged: true, Body: "stream timeout", Details: "stream_idle_timeout", Close: true}
 	replyRequestTimeout  = &Reply{Status: 408, Body: "request timeout", Details: "request_overall_timeout", Close: true}
@@ -86,6 +87,7 @@ var refusals = [...]struct {
 	{"the request has no path", replyMissingPath},
 	{"the path does not begin with a slash", replyAbsolutePath},
 	{"the path cannot be normalised, or holds an escaped slash that is refused", replyBadPath},
+	{"the method is QUERY and there is no content-type", replyNoContentType},
 	{"an upgrade, or CONNECT, that is not configured", replyUpgradeFailed},
 	{"an AuthorizationPolicy (its name) or the lack of one (`none`) denies the request", Denied("")},
 	{"the downstream sends nothing more of its request", replyStreamIdleEarly},

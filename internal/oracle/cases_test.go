@@ -179,6 +179,34 @@ func requests() []trial {
 	t.want = 4
 	t = l.add("pipelined then close", get("/1")+get("/2", "connection: close")+get("/3"))
 	t.want = 2
+	t = l.add("pipelined with chunks", req("POST", "/1", "transfer-encoding: chunked")+"3\r\nabc\r\n0\r\n\r\n"+req("POST", "/2", "content-length: 2")+"ab"+req("HEAD", "/3")+get("/4"), answer{parts: []string{hello}}, answer{parts: []string{hello}}, answer{parts: []string{"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n"}}, answer{parts: []string{hello}})
+	t.want = 3
+	t = l.add("pipelined while the origin is slow", get("/1")+get("/2")+get("/3"), answer{parts: []string{hello}, wait: 100 * time.Millisecond})
+	t.want = 3
+	t = l.add("pipelined in parts", "")
+	t.send, t.want = []string{get("/1") + "GET /2 HT", "TP/1.1\r\nhost: a.ex", "ample\r\n\r\n" + get("/3")}, 3
+	t = l.add("pipelined with an error between", get("/1")+"GET /2 HTTP/1.1\r\nhost: a b\r\n\r\n"+get("/3"))
+	t.want = 2
+	t = l.add("pipelined and the origin closes", get("/noretry")+get("/noretry/2"), answer{parts: []string{"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 5\r\n\r\nhello"}, end: "close"}, answer{parts: []string{hello}})
+	t.want = 2
+	t = l.add("pipelined with early close", get("/1", "connection: close")+get("/2"))
+	t.want = 1
+	t = l.add("pipelined direct replies", get("/direct")+get("/x")+get("/direct-empty"))
+	t.want = 3
+	for _, to := range []string{"out", "timeouts"} {
+		l.add("ten/chunked request in "+to, "POST /x HTTP/1.0\r\nhost: a\r\ncontent-length: 0\r\n\r\n").to = to
+		l.add("ten/keep-alive twice in "+to, "GET /1 HTTP/1.0\r\nhost: a\r\nconnection: keep-alive\r\n\r\n"+"GET /2 HTTP/1.0\r\nhost: a\r\n\r\n").to = to
+		l[len(l)-1].want = 2
+		l.add("ten/head in "+to, "HEAD /x HTTP/1.0\r\nhost: a\r\n\r\n", answer{parts: []string{"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"}}).to = to
+		l.add("ten/unknown length in "+to, "GET /x HTTP/1.0\r\nhost: a\r\nconnection: keep-alive\r\n\r\n", answer{parts: []string{"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n"}}).to = to
+		l.add("ten/early hints in "+to, "GET /x HTTP/1.0\r\nhost: a\r\n\r\n", says("HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"+hello)...).to = to
+		l.add("trailers/request in "+to, req("POST", "/b", "transfer-encoding: chunked")+"3\r\nabc\r\n0\r\nX-T: 1\r\nX-T: 2\r\n\r\n").to = to
+		l.add("trailers/response in "+to, get("/b"), says("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-T: 1\r\nX-U: 2\r\n\r\n")...).to = to
+		l.add("connect/in "+to, "CONNECT a.example:443 HTTP/1.1\r\nhost: a.example:443\r\n\r\nearly").to = to
+		l.add("connect/without host in "+to, "CONNECT a.example:443 HTTP/1.1\r\n\r\n").to = to
+		l.add("connect/without port in "+to, "CONNECT a.example HTTP/1.1\r\nhost: a.example\r\n\r\n").to = to
+		l.add("query/with content type in "+to, req("QUERY", "/x", "content-type: a/b", "content-length: 2")+"ab").to = to
+	}
 	l.add("empty lines first", "\r\n\r\n"+get("/x"))
 	l.add("many empty lines first", strings.Repeat("\r\n", 20)+get("/x"))
 	return l

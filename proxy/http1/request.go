@@ -200,7 +200,7 @@ func (p *requestParser) target(r *httpmsg.Request, target string) error {
 	r.Authority, r.Path = p.sp.host, target
 	switch {
 	case r.Method == "CONNECT":
-		if target[0] == '/' {
+		if !hasPort(target) {
 			return errURL
 		}
 		r.Authority, r.Path = target, ""
@@ -224,6 +224,13 @@ func (p *requestParser) target(r *httpmsg.Request, target string) error {
 		return errMissingHost
 	}
 	return nil
+}
+
+// hasPort reports that a target is an authority with a port, as CONNECT needs it.
+func hasPort(target string) bool {
+	i := strings.LastIndexByte(target, ':')
+	_, ok := parseLength(target[i+1:])
+	return i > 0 && ok && strings.IndexByte(target, '/') < 0
 }
 
 // absolute reads a target in absolute form, whose authority replaces the Host
@@ -295,7 +302,7 @@ func method(b []byte) string {
 		return "OPTIONS"
 	case "CONNECT", "TRACE", "COPY", "LOCK", "MKCOL", "MOVE", "PROPFIND", "PROPPATCH", "SEARCH", "UNLOCK",
 		"BIND", "REBIND", "UNBIND", "ACL", "REPORT", "MKACTIVITY", "CHECKOUT", "MERGE", "M-SEARCH", "NOTIFY",
-		"SUBSCRIBE", "UNSUBSCRIBE", "PURGE", "MKCALENDAR", "LINK", "UNLINK", "SOURCE":
+		"SUBSCRIBE", "UNSUBSCRIBE", "PURGE", "MKCALENDAR", "LINK", "UNLINK", "SOURCE", "QUERY":
 		return text(b)
 	default:
 		return ""
