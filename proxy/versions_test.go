@@ -288,7 +288,10 @@ func TestRequestsPassInEveryVersion(t *testing.T) {
 
 func TestLargeBodiesPassInEveryVersion(t *testing.T) {
 	t.Parallel()
-	const size = 2 << 20
+	size := int64(4 << 20)
+	if raceEnabled {
+		size = 256 << 10
+	}
 	forEachProtocol(t, func(t *testing.T, l *lane) {
 		c := l.upstream(t, func(w http.ResponseWriter, r *http.Request) {
 			sum, n, err := digest(r.Body)
