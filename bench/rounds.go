@@ -83,9 +83,9 @@ func (r *runner) layAll(ctx context.Context, c *benchCase) []*track {
 // layWarm starts a track and sends some work along it: connections, caches, what is
 // built at first use.
 func (r *runner) layWarm(ctx context.Context, c *benchCase, subject string) (*track, error) {
-	t, err := r.lay(ctx, subject, c.legs, c.backend)
+	t, err := r.lay(ctx, c, subject)
 	if r.policyRefused(err) {
-		t, err = r.lay(ctx, subject, c.legs, c.backend)
+		t, err = r.lay(ctx, c, subject)
 	}
 	if err != nil {
 		return nil, err
@@ -145,6 +145,8 @@ func (r *runner) collect(c *benchCase, n int, round map[string]figures) {
 // The metrics, in the order of the table.
 const (
 	cpuPerOp    = "cpu_us_per_op"
+	clientCPU   = "client_cpu_us_per_op"
+	serverCPU   = "server_cpu_us_per_op"
 	opsPerSec   = "ops_per_s"
 	gbitPerCPU  = "gbit_per_cpu_s"
 	gbitPerSec  = "gbit_per_s"
@@ -157,12 +159,12 @@ const (
 
 var (
 	metricOrder = []string{
-		cpuPerOp, gbitPerCPU, gbitPerSec, opsPerSec, bytesConn, rssMB, listeningMS, cpuMS, ms,
+		cpuPerOp, clientCPU, serverCPU, gbitPerCPU, gbitPerSec, opsPerSec, bytesConn, rssMB, listeningMS, cpuMS, ms,
 		"added_p50_ms", "added_p90_ms", "added_p99_ms", "added_p999_ms", "p50_ms", "p90_ms", "p99_ms", "p999_ms",
 	}
 	// shownMetrics are told while the run goes on.
 	shownMetrics = map[string]bool{
-		cpuPerOp: true, gbitPerCPU: true, opsPerSec: true, bytesConn: true, rssMB: true, listeningMS: true, ms: true, "added_p99_ms": true, "p99_ms": true,
+		cpuPerOp: true, gbitPerCPU: true, opsPerSec: true, bytesConn: true, listeningMS: true, ms: true, "added_p99_ms": true, "p99_ms": true,
 	}
 )
 

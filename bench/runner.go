@@ -12,6 +12,7 @@ import (
 
 	"github.com/outrigger-mesh/outrigger/bench/echo"
 	"github.com/outrigger-mesh/outrigger/bench/feed"
+	"github.com/outrigger-mesh/outrigger/bench/load"
 	"github.com/outrigger-mesh/outrigger/bench/peers"
 	"github.com/outrigger-mesh/outrigger/bench/report"
 )
@@ -43,6 +44,7 @@ type runner struct {
 	policy  bool // the product takes the ALLOW policy
 
 	servicesTaken bool
+	curves        map[curveKey]*load.Histogram
 }
 
 // Run measures, shows and writes.
@@ -50,7 +52,7 @@ func Run(ctx context.Context, o Options) error {
 	if o.From != "" {
 		return show(&o)
 	}
-	r := &runner{Options: o, policy: true}
+	r := &runner{Options: o, policy: true, curves: make(map[curveKey]*load.Histogram)}
 	doc, err := r.run(ctx)
 	if doc == nil {
 		return err
@@ -228,12 +230,15 @@ func (r *runner) note(failed bool, format string, args ...any) {
 func (r *runner) document(ctx context.Context) *report.Document {
 	doc := &report.Document{
 		Machine: machine(), Commit: r.Build, Rows: r.figures.Rows(), Title: "What a sidecar costs",
-		Taken: time.Now().UTC().Format("2006-01-02 15:04 MST"), Cases: make(map[string]string), Notes: r.notes,
+		Taken: time.Now().UTC().Format("2006-01-02 15:04 MST"), Cases: make(map[string]string), Notes: r.notes, Curves: r.drawn(),
 	}
 	for _, c := range table() {
 		doc.Cases[c.name] = c.about
 	}
 	for _, k := range r.kinds {
+		if !wanted(r.Subjects, k.Name()) {
+			continue
+		}
 		version := k.Version(context.WithoutCancel(ctx))
 		doc.Versions = append(doc.Versions, report.Version{Name: k.Name(), Version: version})
 		if k.Name() != report.Outrigger {

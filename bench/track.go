@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/outrigger-mesh/outrigger/bench/echo"
 	"github.com/outrigger-mesh/outrigger/bench/feed"
 	"github.com/outrigger-mesh/outrigger/bench/peers"
 	"github.com/outrigger-mesh/outrigger/bench/proc"
@@ -43,6 +42,7 @@ func server(tls bool) []leg {
 
 // track is the way of one subject through its proxies.
 type track struct {
+	name    string // of the case
 	subject string
 	addr    netip.AddrPort
 	dirs    []string
@@ -50,12 +50,12 @@ type track struct {
 }
 
 // lay starts the proxies of a way, the one beside the backend first.
-func (r *runner) lay(ctx context.Context, subject string, legs []leg, to echo.Kind) (*track, error) {
-	t := &track{subject: subject, addr: r.backend.Addr(to)}
+func (r *runner) lay(ctx context.Context, c *benchCase, subject string) (*track, error) {
+	t := &track{name: c.name, subject: subject, addr: r.backend.Addr(c.backend)}
 	if subject == report.Direct {
 		return t, nil
 	}
-	for _, l := range slices.Backward(legs) {
+	for _, l := range slices.Backward(c.legs) {
 		if err := r.extend(ctx, t, l); err != nil {
 			return nil, errors.Join(err, t.stop())
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/outrigger-mesh/outrigger/bench/feed"
 	"github.com/outrigger-mesh/outrigger/bench/load"
 	"github.com/outrigger-mesh/outrigger/bench/proc"
+	"github.com/outrigger-mesh/outrigger/bench/report"
 )
 
 const (
@@ -51,34 +52,56 @@ func (t *track) target() load.Target {
 	}}
 }
 
-// meter counts the processor time of a track's proxies between two calls.
+// meter counts what a track's proxies use between two calls.
 type meter struct {
 	track *track
-	from  *proc.Tracker
-	used  time.Duration
+	from  []*proc.Tracker // by proxy, the one beside the backend first
+	used  []proc.Usage
 	err   error
 }
 
 func (m *meter) begin() {
-	pids, err := m.track.pids()
-	if err == nil {
-		m.from, err = proc.Track(pids...)
+	m.from, m.used, m.err = nil, nil, nil
+	for _, p := range m.track.procs {
+		pids, err := proc.Tree(p.PID())
+		if err != nil {
+			m.err = err
+			return
+		}
+		t, err := proc.Track(pids...)
+		if err != nil {
+			m.err = err
+			return
+		}
+		m.from = append(m.from, t)
 	}
-	m.err = err
 }
 
 func (m *meter) end() {
-	if m.from == nil || m.err != nil {
-		return
+	for _, t := range m.from {
+		used, err := t.Stop()
+		if err != nil {
+			m.err = err
+			return
+		}
+		m.used = append(m.used, used)
 	}
-	used, err := m.from.Stop()
-	m.used, m.err = used.CPU, err
 }
 
-// perOp is the metric of most cases; there is none without a proxy.
+// cpu is what all proxies used.
+func (m *meter) cpu() time.Duration { return proc.Sum(m.used...).CPU }
+
+// perOp is the metric of most cases, for a pair also by proxy; there is none without
+// a proxy.
 func (m *meter) perOp(out figures, ops int) {
-	if len(m.track.procs) > 0 && ops > 0 {
-		out[cpuPerOp] = float64(m.used.Nanoseconds()) / 1000 / float64(ops)
+	if len(m.used) == 0 || ops == 0 {
+		return
+	}
+	each := func(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1000 / float64(ops) }
+	out[cpuPerOp] = each(m.cpu())
+	out[rssMB] = float64(proc.Sum(m.used...).RSS) / 1e6
+	if len(m.used) == 2 {
+		out[serverCPU], out[clientCPU] = each(m.used[0].CPU), each(m.used[1].CPU)
 	}
 }
 
@@ -139,10 +162,47 @@ func atRate(ctx context.Context, r *runner, t *track, warm bool) (figures, error
 	if err := firstOf(res.Err(), m.err); err != nil {
 		return nil, err
 	}
+	if !warm {
+		r.keepCurve(t, res.Latency)
+	}
 	out := figures{}
 	m.perOp(out, res.Requests)
 	out.latency(&res)
 	return out, nil
+}
+
+// keepCurve adds a round's latencies to those of the subject in this case.
+func (r *runner) keepCurve(t *track, h *load.Histogram) {
+	k := curveKey{t.name, t.subject}
+	if r.curves[k] == nil {
+		r.curves[k] = new(load.Histogram)
+	}
+	r.curves[k].Merge(h)
+}
+
+// curveKey is what a curve belongs to.
+type curveKey struct{ name, subject string }
+
+// curvePoints are the shares that a curve is drawn with.
+var curvePoints = []float64{0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 0.9999, 1}
+
+// drawn returns the curves in the order of cases and subjects.
+func (r *runner) drawn() []report.Curve {
+	var out []report.Curve
+	for _, c := range table() {
+		for _, s := range subjects {
+			h := r.curves[curveKey{c.name, s}]
+			if h == nil {
+				continue
+			}
+			curve := report.Curve{Case: c.name, Subject: s}
+			for _, q := range curvePoints {
+				curve.Points = append(curve.Points, report.Point{Quantile: q, Millis: millis(h.Quantile(q))})
+			}
+			out = append(out, curve)
+		}
+	}
+	return out
 }
 
 var quantiles = []struct {
@@ -205,7 +265,7 @@ func bulk(megabytes int) func(context.Context, *runner, *track, bool) (figures, 
 		}
 		out := figures{gbitPerSec: res.Gbit()}
 		if len(t.procs) > 0 {
-			out[gbitPerCPU] = float64(res.Bytes) * 8 / 1e9 / max(m.used.Seconds(), 1e-9)
+			out[gbitPerCPU] = float64(res.Bytes) * 8 / 1e9 / max(m.cpu().Seconds(), 1e-9)
 		}
 		return out, nil
 	}

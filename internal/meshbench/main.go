@@ -12,6 +12,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -19,6 +20,7 @@ import (
 	"syscall"
 
 	"github.com/outrigger-mesh/outrigger/bench"
+	"github.com/outrigger-mesh/outrigger/internal/testmesh"
 )
 
 func main() {
@@ -29,6 +31,10 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) int {
+	if err := testmesh.Missing(); err != nil {
+		fmt.Fprintf(os.Stderr, "no test mesh, so the services cases have a made-up push: %v\n", err)
+		return bench.MainWith(ctx, args, bench.Options{Build: describe(ctx), Out: os.Stdout, Progress: os.Stderr})
+	}
 	w := &world{binaries: os.Getenv("OUTRIGGER_BIN_DIR"), envoy: os.Getenv("OUTRIGGER_ENVOY"), progress: os.Stderr, meshes: make(map[int]*town)}
 	code := bench.MainWith(ctx, args, bench.Options{Build: describe(ctx), Out: os.Stdout, Progress: os.Stderr, Mesh: w})
 	if err := w.close(); err != nil {
