@@ -17,6 +17,7 @@ type fieldWriter struct {
 }
 
 func (w *fieldWriter) append(b []byte, h *httpmsg.Header) []byte {
+	plain := w.spelling == nil && !w.proper
 	for i := range h.Fields {
 		f := &h.Fields[i]
 		switch f.Name {
@@ -34,8 +35,14 @@ func (w *fieldWriter) append(b []byte, h *httpmsg.Header) []byte {
 		case "transfer-encoding", "keep-alive", "proxy-connection", "host":
 			continue
 		}
-		b = append(w.naming.append(b, f.Name), ": "...)
-		b = append(appendValue(b, f.Value), "\r\n"...)
+		if plain {
+			b = append(b, f.Name...)
+		} else {
+			b = w.naming.append(b, f.Name)
+		}
+		b = append(b, ": "...)
+		b = appendValue(b, f.Value)
+		b = append(b, "\r\n"...)
 	}
 	return b
 }
