@@ -30,6 +30,9 @@ type Options struct {
 	Build string
 	// Profiles, if set, is a folder for CPU profiles of the product.
 	Profiles string
+	// Backend, if set, is a command that calls echo.Child: a process of its own does not
+	// take turns with the generator. Else the backend is part of this process.
+	Backend []string
 	// Mesh, if set, is where sidecars of the services cases come from.
 	Mesh Mesh
 

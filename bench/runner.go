@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -35,7 +36,7 @@ type runner struct {
 
 	env     *peers.Env
 	kinds   []peers.Kind
-	backend *echo.Servers
+	backend map[echo.Kind]netip.AddrPort
 	caller  *tls.Config // with which the load generator speaks mutual TLS
 	figures report.Collector
 	notes   []string
@@ -120,10 +121,11 @@ func (r *runner) setUp(ctx context.Context, dir string) (closeAll func() error, 
 	l := peers.NewLauncher(dir)
 	closers = append(closers, l.Close)
 	r.env = &peers.Env{Dir: dir, Feed: f, Launcher: l, Ports: new(peers.Ports), Threads: threads}
-	if r.backend, err = r.startBackend(ctx); err != nil {
+	closeBackend, err := r.startBackend(ctx)
+	if err != nil {
 		return closeAll, fmt.Errorf("backend: %w", err)
 	}
-	closers = append(closers, func() error { r.backend.Close(); return nil })
+	closers = append(closers, closeBackend)
 	if r.caller, err = callerTLS(f); err != nil {
 		return closeAll, err
 	}
@@ -135,7 +137,7 @@ func (r *runner) setUp(ctx context.Context, dir string) (closeAll func() error, 
 }
 
 // startBackend gives each kind of server a port that no connection can sit on.
-func (r *runner) startBackend(ctx context.Context) (*echo.Servers, error) {
+func (r *runner) startBackend(ctx context.Context) (closeIt func() error, err error) {
 	ports := make(map[echo.Kind]uint16)
 	for _, k := range []echo.Kind{echo.HTTP1, echo.HTTP2, echo.GRPC, echo.TCP, echo.Sink, echo.Source} {
 		port, err := r.env.Ports.Free(ctx)
@@ -144,7 +146,24 @@ func (r *runner) startBackend(ctx context.Context) (*echo.Servers, error) {
 		}
 		ports[k] = uint16(port) //nolint:gosec // a port
 	}
-	return echo.Start(ctx, echo.Config{Ports: ports, Size: answerSize})
+	c := echo.Config{Ports: ports, Size: answerSize}
+	if len(r.Backend) > 0 {
+		p, err := echo.Spawn(ctx, c, r.Backend[0], r.Backend[1:]...)
+		if err != nil {
+			return nil, err
+		}
+		r.backend = p.Addrs
+		return p.Close, nil
+	}
+	s, err := echo.Start(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	r.backend = make(map[echo.Kind]netip.AddrPort)
+	for k := range ports {
+		r.backend[k] = s.Addr(k)
+	}
+	return func() error { s.Close(); return nil }, nil
 }
 
 // callerTLS is a client of the mesh. Whose certificate the proxy has is not the

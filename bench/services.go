@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/outrigger-mesh/outrigger/bench/echo"
 	"github.com/outrigger-mesh/outrigger/bench/feed"
 	"github.com/outrigger-mesh/outrigger/bench/peers"
 	"github.com/outrigger-mesh/outrigger/bench/proc"
@@ -170,7 +171,7 @@ func (r *runner) largeNode(ctx context.Context, subject string, services int) (*
 		return nil, err
 	}
 	n := r.node(subject, feed.Hop{
-		Role: feed.Outbound, Protocol: feed.HTTP1, Listen: listen, Upstream: int(r.backend.Addr("http1").Port()), Services: services,
+		Role: feed.Outbound, Protocol: feed.HTTP1, Listen: listen, Upstream: int(r.backend[echo.HTTP1].Port()), Services: services,
 	})
 	n.Wait = largeWait
 	return n, nil

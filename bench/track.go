@@ -51,7 +51,7 @@ type track struct {
 
 // lay starts the proxies of a way, the one beside the backend first.
 func (r *runner) lay(ctx context.Context, c *benchCase, subject string) (*track, error) {
-	t := &track{name: c.name, subject: subject, addr: r.backend.Addr(c.backend)}
+	t := &track{name: c.name, subject: subject, addr: r.backend[c.backend]}
 	if subject == report.Direct {
 		return t, nil
 	}

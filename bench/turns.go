@@ -17,6 +17,8 @@ const (
 	mb         = 1 << 20
 	// warmShare of a round's work is sent before the first.
 	warmShare = 8
+	// lateNote is by how much the generator may miss its times.
+	lateNote = time.Millisecond
 	// leastWork is what even the smallest scale sends.
 	leastWork = 64
 )
@@ -164,6 +166,9 @@ func atRate(ctx context.Context, r *runner, t *track, warm bool) (figures, error
 	}
 	if !warm {
 		r.keepCurve(t, res.Latency)
+	}
+	if late := res.Lateness.Quantile(0.99); late > lateNote && !warm {
+		r.note(false, "the generator itself was late by more than %v for one request in a hundred: this machine is too busy for latencies", lateNote)
 	}
 	out := figures{}
 	m.perOp(out, res.Requests)

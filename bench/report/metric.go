@@ -154,7 +154,7 @@ var headlines = []string{
 	"added_p90_ms", "cpu_us_per_op", "gbit_per_cpu_s", "bytes_per_conn", "rss_mb", "ms", "ops_per_s", "p99_ms",
 }
 
-// weight sorts the headline of a case before its other metrics, which stay as they came.
+// weight is the least for what stands for a case.
 func weight(metricName string) int {
 	if i := slices.Index(headlines, metricName); i >= 0 {
 		return i
@@ -163,7 +163,7 @@ func weight(metricName string) int {
 }
 
 // groups puts rows that are compared with each other together, in the order in which
-// cases and metrics came, headlines first.
+// cases and metrics came, the headline first.
 func groups(rows []Row) []group {
 	var all []group
 	for _, r := range rows {
@@ -180,8 +180,21 @@ func groups(rows []Row) []group {
 			cases = append(cases, g.name)
 		}
 	}
+	first := make(map[string]int) // the best weight of each case
+	for _, g := range all {
+		w := weight(g.metric)
+		if best, ok := first[g.name]; !ok || w < best {
+			first[g.name] = w
+		}
+	}
+	behind := func(g group) int {
+		if weight(g.metric) == first[g.name] {
+			return 0
+		}
+		return 1
+	}
 	slices.SortStableFunc(all, func(a, b group) int {
-		return cmp.Or(slices.Index(cases, a.name)-slices.Index(cases, b.name), weight(a.metric)-weight(b.metric))
+		return cmp.Or(slices.Index(cases, a.name)-slices.Index(cases, b.name), behind(a)-behind(b))
 	})
 	return all
 }

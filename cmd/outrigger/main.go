@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/outrigger-mesh/outrigger/bench"
+	"github.com/outrigger-mesh/outrigger/bench/echo"
 	"github.com/outrigger-mesh/outrigger/config"
 	"github.com/outrigger-mesh/outrigger/dnat/initcmd"
 	"github.com/outrigger-mesh/outrigger/sidecar"
@@ -48,7 +49,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case "istio-iptables":
 		return initcmd.Run(ctx, args[1:], os.Environ(), stdout, stderr)
 	case "bench":
-		return bench.Main(ctx, args[1:], version, stdout, stderr)
+		return benchmark(ctx, args[1:], stdout, stderr)
+	case backendCommand:
+		if err := echo.Child(ctx, os.Stdin, stdout); err != nil {
+			fmt.Fprintln(stderr, "outrigger bench: backend:", err)
+			return 1
+		}
+		return 0
 	case "version", "--version":
 		fmt.Fprintln(stdout, version)
 		return 0
@@ -59,6 +66,17 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "outrigger: unknown command %q\n\n%s", args[0], usage)
 		return 2
 	}
+}
+
+// backendCommand is what the benchmark calls for its backend. It is not for people.
+const backendCommand = "bench-echo"
+
+func benchmark(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	o := bench.Options{Build: version, Out: stdout, Progress: stderr}
+	if self, err := os.Executable(); err == nil {
+		o.Backend = []string{self, backendCommand}
+	}
+	return bench.MainWith(ctx, args, o)
 }
 
 func proxy(ctx context.Context, args []string, stderr io.Writer) int {

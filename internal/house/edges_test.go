@@ -65,7 +65,7 @@ var edges = map[string][]string{
 
 	// Those who know everything.
 	"sidecar":                         {"*"},
-	"cmd/outrigger":                   {"bench", "config", "dnat/initcmd", "sidecar"},
+	"cmd/outrigger":                   {"bench", "bench/echo", "config", "dnat/initcmd", "sidecar"},
 	"cmd/outrigger-init":              {"dnat/initcmd"},
 	"internal/house":                  {},
 	"internal/oracle":                 {},
