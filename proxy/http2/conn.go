@@ -342,6 +342,7 @@ func (c *conn) finish(err error, users func()) {
 
 // farewell writes what is left, reads on for a moment, and closes.
 func (c *conn) farewell(err error) {
+	c.w.hurry.Store(true)
 	_ = c.nc.SetWriteDeadline(time.Now().Add(lingerTime)) // who writes now has no longer
 	c.flushNow()
 	c.tasks.Wait()

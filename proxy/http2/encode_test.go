@@ -2,6 +2,7 @@ package http2
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -56,7 +57,7 @@ func TestEncoderAgreesWithTheDecoder(t *testing.T) {
 			w.dec.SetAllowedMaxDynamicTableSize(4096)
 		}
 		w.send(t, ":method", "GET", ":status", "200", "user-agent", fmt.Sprint("agent/", i%30), "x-a", strings.Repeat("v", i%1200),
-			fmt.Sprint("x-", i%77), fmt.Sprint(i%11), "authorization", "secret", "x-request-id", fmt.Sprint(i), "", "")
+			fmt.Sprint("x-", i%77), strconv.Itoa(i%11), "authorization", "secret", "x-request-id", strconv.Itoa(i), "", "")
 	}
 }
 
@@ -89,7 +90,7 @@ func TestStatusIsEncoded(t *testing.T) {
 	w := newTwin()
 	for status := 100; status < 600; status++ {
 		w.got = w.got[:0]
-		if _, err := w.dec.Write(w.enc.appendStatus(nil, status)); err != nil || w.got[0].Value != fmt.Sprint(status) {
+		if _, err := w.dec.Write(w.enc.appendStatus(nil, status)); err != nil || w.got[0].Value != strconv.Itoa(status) {
 			t.Fatalf("%d: got %v, %v", status, w.got, err)
 		}
 	}

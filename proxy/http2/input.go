@@ -64,7 +64,7 @@ func (in *input) avail() int { return in.w - in.r }
 // Read is for the Framer.
 func (in *input) Read(p []byte) (int, error) {
 	if in.r == in.w {
-		if err := in.fill(); err != nil {
+		if err := in.fill(len(p) == frameHeadLen); err != nil {
 			return 0, err
 		}
 	}
@@ -77,7 +77,7 @@ func (in *input) Read(p []byte) (int, error) {
 // frame's payload.
 func (in *input) peek(n int) ([]byte, error) {
 	for in.w-in.r < n {
-		if err := in.fill(); err != nil {
+		if err := in.fill(false); err != nil {
 			return nil, err
 		}
 	}
@@ -87,7 +87,7 @@ func (in *input) peek(n int) ([]byte, error) {
 // some waits for a byte at least, and returns at most n.
 func (in *input) some(n int) ([]byte, error) {
 	if in.r == in.w {
-		if err := in.fill(); err != nil {
+		if err := in.fill(false); err != nil {
 			return nil, err
 		}
 	}
@@ -96,8 +96,9 @@ func (in *input) some(n int) ([]byte, error) {
 
 func (in *input) skip(n int) { in.r += n }
 
-// fill waits for more bytes behind those that are there.
-func (in *input) fill() error {
+// fill waits for more bytes behind those that are there. Between two frames it may wait
+// for long, and holds no buffer.
+func (in *input) fill(between bool) error {
 	if in.err != nil {
 		return in.err
 	}
@@ -111,11 +112,13 @@ func (in *input) fill() error {
 		if in.w == len(in.buf) {
 			in.grow()
 		}
-	case in.raw != nil && in.buf != nil:
+	case in.raw == nil && between:
+		in.free()
+	case in.buf != nil:
 		in.r, in.w = 0, 0
 		in.adapt()
-	default:
-		in.free()
+	case in.raw == nil:
+		in.buf = getBuffer(mediumBuffer)
 	}
 	n, err := in.wait()
 	in.w += n

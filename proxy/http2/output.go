@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"runtime"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -96,6 +97,8 @@ type writer struct {
 	bufs    [][]byte
 	off     int // what of the first was written
 	timeout time.Duration
+	// hurry is set at the connection's end: writes have no longer than lingerTime.
+	hurry atomic.Bool
 
 	onReady func(fd uintptr) bool
 	onPoll  func(fd uintptr)
@@ -175,7 +178,11 @@ func (w *writer) poll(fd uintptr) {
 // write writes all, and waits as long as it takes.
 func (w *writer) write() error {
 	for len(w.bufs) > 0 {
-		if err := w.nc.SetWriteDeadline(time.Now().Add(w.timeout)); err != nil {
+		limit := w.timeout
+		if w.hurry.Load() {
+			limit = lingerTime
+		}
+		if err := w.nc.SetWriteDeadline(time.Now().Add(limit)); err != nil {
 			return err
 		}
 		n, err := w.nc.Write(w.bufs[0][w.off:])

@@ -185,8 +185,8 @@ func (c *conn) admitData(id uint32, n, length int) error {
 // frame began takes any.
 func (c *conn) deliver(id uint32, p []byte) {
 	var k *chunk
-	if len(p) > smallBuffer/2 {
-		k = newChunk(p) // copies outside of the lock
+	if len(p) > mediumBuffer/2 {
+		k = newChunk(p) // copies outside of the lock; smaller pieces share chunks
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
