@@ -18,15 +18,17 @@ type metric struct {
 
 // metrics are those with words of their own; latencies are recognised by their names.
 var metrics = map[string]metric{
-	"cpu_us_per_op":  {label: "CPU per request, all proxies", unit: "µs"},
-	"gbit_per_cpu_s": {label: "data per second of CPU", unit: "Gbit", more: true},
-	"gbit_per_s":     {label: "throughput", unit: "Gbit/s", more: true},
-	"ops_per_s":      {label: "requests per second", more: true},
-	"bytes_per_conn": {label: "memory per connection", unit: "KiB", scale: 1. / 1024},
-	"rss_mb":         {label: "resident memory", unit: "MB"},
-	"listening_ms":   {label: "start to listening", unit: "ms"},
-	"cpu_ms":         {label: "CPU until then", unit: "ms"},
-	"ms":             {label: "first configuration to first request", unit: "ms"},
+	"cpu_us_per_op":        {label: "CPU per request, all proxies", unit: "µs"},
+	"client_cpu_us_per_op": {label: "of it, the client's proxy", unit: "µs"},
+	"server_cpu_us_per_op": {label: "of it, the server's proxy", unit: "µs"},
+	"gbit_per_cpu_s":       {label: "data per second of CPU", unit: "Gbit", more: true},
+	"gbit_per_s":           {label: "throughput", unit: "Gbit/s", more: true},
+	"ops_per_s":            {label: "requests per second", more: true},
+	"bytes_per_conn":       {label: "memory per connection", unit: "KiB", scale: 1. / 1024},
+	"rss_mb":               {label: "resident memory", unit: "MB"},
+	"listening_ms":         {label: "start to listening", unit: "ms"},
+	"cpu_ms":               {label: "CPU until then", unit: "ms"},
+	"ms":                   {label: "first configuration to first request", unit: "ms"},
 }
 
 // lookUp describes a metric; unknown ones go by their name.
