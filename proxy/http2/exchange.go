@@ -59,7 +59,7 @@ func (x *exchange) ready(h *headParser) {
 	x.in.ended = h.end
 	x.req.ContentLength = 0
 	x.req.Body = httpmsg.NoBody
-	if h.end {
+	if h.end || tunnels(&x.req) { // what follows a tunnel's head is no body
 		return
 	}
 	x.req.ContentLength = h.length // -1 is httpmsg.Unknown
