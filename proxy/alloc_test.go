@@ -6,8 +6,11 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/outrigger-mesh/outrigger/proxy"
+	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
+	"github.com/outrigger-mesh/outrigger/upstream"
 )
 
 func TestChainMatchDoesNotAllocate(t *testing.T) {
@@ -52,6 +55,40 @@ func TestExchangeOnPooledConnectionsDoesNotAllocate(t *testing.T) {
 	once()
 	// Pools that the collector emptied may be refilled now and then.
 	if n := testing.AllocsPerRun(500, once); n > 0 {
+		t.Errorf("%v allocations per exchange", n)
+	}
+}
+
+func TestExchangeOverHTTP2AllocatesLittle(t *testing.T) {
+	h2 := func(s *upstream.Spec) { s.HTTP.Protocol = upstream.HTTP2 }
+	serve := func(rule *proxy.Rule) string {
+		h := proxy.NewHTTP(proxy.HTTPSpec{Request: proxy.RequestSpec{GenerateRequestID: true}})
+		h.SetRoutes(rules{rule})
+		return newRig(t, h, newRecords()).addr
+	}
+	origin := serve(to(cluster(t, nil, script(t, rawAnswer("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello")))))
+	c := cluster(t, h2, serve(to(cluster(t, h2, origin))))
+	ep := c.Endpoints().Endpoints()[0]
+	var body [64]byte
+	r := &httpmsg.Request{Method: "GET", Scheme: "http", Authority: "a", Path: "/", Body: httpmsg.NoBody}
+	once := func() {
+		s, err := c.Open(t.Context(), ep, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := s.RoundTrip(r, time.Time{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for err == nil {
+			_, err = resp.Body.Read(body[:])
+		}
+		_ = resp.Body.Close()
+		s.Close()
+	}
+	once()
+	// Two proxies and a client: each has a few at most.
+	if n := testing.AllocsPerRun(500, once); n > 6 {
 		t.Errorf("%v allocations per exchange", n)
 	}
 }
