@@ -32,6 +32,7 @@ type Material struct {
 	identity flow.Identity
 	pool     *x509.CertPool
 	roots    []*x509.Certificate
+	proven   proven // of a bundle: the one part that grows
 }
 
 // maxPEM bounds what is read of one secret; the bundles of operating systems have

@@ -201,7 +201,12 @@ type helloConn struct {
 	alpn []string
 }
 
-// handshake bounds the handshake of tc and leaves it without deadlines.
+// NetConn is the connection below.
+func (c *helloConn) NetConn() net.Conn { return c.Conn }
+
+// handshake bounds the handshake of tc and leaves it without deadlines. It runs on a
+// goroutine of its own, where crypto/tls would start one to watch ctx: the stack that
+// grows for it goes with it, and does not stay with the connection.
 func handshake(ctx context.Context, tc *tls.Conn, timeout time.Duration) error {
 	deadline := time.Now().Add(timeout)
 	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
@@ -210,8 +215,17 @@ func handshake(ctx context.Context, tc *tls.Conn, timeout time.Duration) error {
 	if err := tc.SetDeadline(deadline); err != nil {
 		return fmt.Errorf("bound handshake: %w", err)
 	}
-	if err := tc.HandshakeContext(ctx); err != nil {
-		return err
+	done := make(chan error, 1)
+	go func() { done <- tc.Handshake() }()
+	select {
+	case err := <-done:
+		if err != nil {
+			return err
+		}
+	case <-ctx.Done():
+		_ = tc.NetConn().Close() // the caller has given it up
+		<-done //nolint:errcheck // it has no more to say
+		return context.Cause(ctx)
 	}
 	if err := tc.SetDeadline(time.Time{}); err != nil {
 		return fmt.Errorf("unbound handshake: %w", err)

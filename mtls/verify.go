@@ -72,24 +72,29 @@ func (v *verifier) chain(certs []*x509.Certificate, now time.Time) error {
 	if leaf.IsCA {
 		return fmt.Errorf("%w: it is the certificate of a CA", ErrUsage)
 	}
+	key := keyOf(certs, v.usage)
+	if v.roots.proven.has(key, now) {
+		return nil
+	}
 	intermediates := x509.NewCertPool()
 	for _, c := range certs[1:] {
 		intermediates.AddCert(c)
 	}
-	_, err := leaf.Verify(x509.VerifyOptions{
+	chains, err := leaf.Verify(x509.VerifyOptions{
 		Roots:         v.roots.pool,
 		Intermediates: intermediates,
 		CurrentTime:   now,
 		KeyUsages:     []x509.ExtKeyUsage{v.usage},
 	})
-	return explain(err, now)
+	if err != nil {
+		return explain(err, now)
+	}
+	v.roots.proven.add(key, chains[0])
+	return nil
 }
 
 // explain maps the errors of crypto/x509 to ours, which say who has to act.
 func explain(err error, now time.Time) error {
-	if err == nil {
-		return nil
-	}
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
 		return fmt.Errorf("%w (%w)", ErrUntrusted, err)
 	}

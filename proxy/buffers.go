@@ -5,8 +5,8 @@ import "sync"
 // The buffers of a relay: an idle direction holds a small one, a busy one grows.
 const (
 	smallBuffer = 4 << 10
-	midBuffer   = 16 << 10 // one TLS record
-	largeBuffer = 64 << 10
+	midBuffer   = 16 << 10  // one TLS record
+	largeBuffer = 256 << 10 // fewer wake-ups of the next in line
 )
 
 var (

@@ -77,6 +77,9 @@ func (s *socket) below() net.Conn {
 	return s.Conn
 }
 
+// NetConn is what the socket reads from.
+func (s *socket) NetConn() net.Conn { return s.below() }
+
 // CloseWrite passes a half-close on.
 func (s *socket) CloseWrite() error { return closeWrite(s.Conn) }
 

@@ -54,7 +54,27 @@ type relay struct {
 type side struct {
 	conn   net.Conn
 	tcp    *net.TCPConn
+	bulk   *sock.Conn // what a TLS session runs on, else nil
 	peeked func() bool
+}
+
+// read returns what there is, of a TLS session more than one record.
+func (s *side) read(buf []byte) (int, error) {
+	n, err := s.conn.Read(buf)
+	for err == nil && s.bulk != nil && len(buf)-n >= midBuffer && s.bulk.HasRecord() {
+		var more int
+		more, err = s.conn.Read(buf[n:])
+		n += more
+	}
+	return n, err
+}
+
+// write sends all of it, over TLS in one piece.
+func (s *side) write(buf []byte) (int, error) {
+	if s.bulk == nil {
+		return s.conn.Write(buf)
+	}
+	return s.bulk.WriteAll(s.conn, buf)
 }
 
 // splices reports whether bytes can go from src to dst within the kernel.
@@ -262,14 +282,17 @@ func (r *relay) step(dst, src *side, b *buffers) (n int64, readErr, writeErr err
 	}
 	for {
 		buf := b.get()
-		m, err := src.conn.Read(buf)
+		m, err := src.read(buf)
 		if m > 0 {
-			w, werr := dst.conn.Write(buf[:m])
+			w, werr := dst.write(buf[:m])
 			n += int64(w)
 			if werr != nil {
 				return n, nil, werr
 			}
 			b.grow(m)
+			if src.bulk != nil && b.size > midBuffer {
+				src.bulk.ReadAhead()
+			}
 		}
 		switch {
 		case errors.Is(err, io.EOF):

@@ -9,6 +9,7 @@ import (
 
 	"github.com/outrigger-mesh/outrigger/flow"
 	"github.com/outrigger-mesh/outrigger/lb"
+	"github.com/outrigger-mesh/outrigger/sock"
 	"github.com/outrigger-mesh/outrigger/upstream"
 )
 
@@ -85,7 +86,11 @@ func (t *TCP) carry(ctx context.Context, c *Conn, rec *flow.Record, up *upstream
 	if up.TLS.Established {
 		rec.Upstream.TLS, rec.Upstream.Peer = true, &up.TLS.Peer
 	}
-	r := relay{down: side{conn: c, tcp: c.bare(), peeked: c.peeked}, up: other, idle: t.spec.IdleTimeout}
+	down := side{conn: c, tcp: c.bare(), peeked: c.peeked}
+	if down.tcp == nil {
+		down.bulk = sock.Under(c.Conn)
+	}
+	r := relay{down: down, up: other, idle: t.spec.IdleTimeout}
 	if t.spec.MaxDuration > 0 {
 		r.deadline = c.Flow.Start.Add(t.spec.MaxDuration)
 	}
@@ -103,6 +108,9 @@ func (t *TCP) carry(ctx context.Context, c *Conn, rec *flow.Record, up *upstream
 // sideOf is an upstream connection as an end of a relay.
 func sideOf(up *upstream.Conn) side {
 	tcp, _ := up.Conn.(*net.TCPConn)
+	if tcp == nil {
+		return side{conn: up.Conn, bulk: sock.Under(up.Conn)}
+	}
 	return side{conn: up.Conn, tcp: tcp}
 }
 

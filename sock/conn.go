@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -17,8 +18,12 @@ const maxQuick = 32 << 10
 type Conn struct {
 	*net.TCPConn
 
-	raw  syscall.RawConn
-	r, w half
+	raw   syscall.RawConn // immutable
+	ahead atomic.Bool
+
+	r, w     half
+	stock    stock  // guarded by r.mu
+	gathered []byte // guarded by w.mu; nil unless gather was called
 }
 
 // half is one direction. Its closure is made once.
@@ -51,20 +56,32 @@ func (c *Conn) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return c.TCPConn.Read(p)
 	}
+	c.r.mu.Lock()
+	defer c.r.mu.Unlock()
+	if c.stock.buf != nil {
+		return c.stock.take(p), nil
+	}
 	return c.r.do(p, c.raw.Read)
 }
 
 // Write implements net.Conn.
 func (c *Conn) Write(p []byte) (int, error) {
+	c.w.mu.Lock()
+	defer c.w.mu.Unlock()
+	if done, err := c.put(p); done {
+		if err != nil {
+			return 0, err
+		}
+		return len(p), nil
+	}
 	if len(p) == 0 || len(p) > maxQuick {
 		return c.TCPConn.Write(p)
 	}
 	return c.w.do(p, c.raw.Write)
 }
 
-// do moves p with the poller's help.
+// do moves p with the poller's help. The caller holds mu.
 func (h *half) do(p []byte, poll func(func(uintptr) bool) error) (int, error) {
-	h.mu.Lock()
 	h.p, h.n, h.err = p, 0, nil
 	err := poll(h.ready)
 	n := h.n
@@ -72,12 +89,17 @@ func (h *half) do(p []byte, poll func(func(uintptr) bool) error) (int, error) {
 		err = h.err
 	}
 	h.p = nil
-	h.mu.Unlock()
 	return n, err
 }
 
 func (c *Conn) readReady(fd uintptr) bool {
-	n, err := Read(int(fd), c.r.p) //nolint:gosec // descriptors are small
+	var n int
+	var err error
+	if p := c.r.p; len(p) < bulkRead && c.ahead.Load() {
+		n, err = c.readAhead(int(fd), p) //nolint:gosec // descriptors are small
+	} else {
+		n, err = Read(int(fd), p) //nolint:gosec // descriptors are small
+	}
 	if errors.Is(err, syscall.EAGAIN) {
 		return false
 	}

@@ -67,6 +67,9 @@ func (b *beneath) Read(p []byte) (int, error) {
 	return b.n, b.err
 }
 
+// NetConn is the socket below.
+func (b *beneath) NetConn() net.Conn { return b.Conn }
+
 // Write sends bytes, unless dry.
 func (b *beneath) Write(p []byte) (int, error) {
 	if b.dry {

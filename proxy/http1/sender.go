@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
+	"github.com/outrigger-mesh/outrigger/sock"
 )
 
 // errExcess and errShort: a body is not as long as its head announced.
@@ -56,7 +57,7 @@ func (s *sender) flush() error {
 			return err
 		}
 	}
-	n, err := s.conn.Write(s.buf)
+	n, err := sock.WriteAll(s.conn, s.buf)
 	s.wrote += int64(n)
 	s.buf = s.buf[:0]
 	return err
