@@ -223,6 +223,9 @@ func (x *Exchange) openStream(c *upstream.Cluster, ep *lb.Endpoint) (*upstream.S
 	if stream != nil || err != nil {
 		return stream, err
 	}
+	if why := x.ended(); why != nil { // no connection is made for who has left already
+		return nil, why
+	}
 	if stream, err = c.Open(x.Context(), ep, o); err != nil {
 		if why := x.ended(); why != nil {
 			return nil, why

@@ -54,7 +54,7 @@ func TestUpstreamFailures(t *testing.T) {
 				h = append(h, "a", "b")
 			}
 			p.headers(id, true, h...)
-		}, flow.KindProtocol, flow.UpstreamProtocolError, flow.RetryReset},
+		}, flow.KindReset, flow.UpstreamRemoteReset, flow.RetryReset},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, up := upstream(t, http2.ClientOptions{})

@@ -217,23 +217,18 @@ func (x *exchange) tunnel(res *httpmsg.Response) (int64, error) {
 	return tunnel.Relay(&pipe{s: &x.stream}, res.Tunnel, x.c.o.StreamIdleTimeout, x.c.o.IdleTimeout)
 }
 
-// Watch has gone called when the downstream gives the stream up before Unwatch.
+// Watch has gone called when the downstream gives the stream up before Unwatch: at
+// once where it has done so already, so that nothing is begun for it.
 func (x *exchange) Watch(gone func()) {
-	c := x.c
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	x.gone = gone
-	if x.err == nil || x.calling {
-		return
+	x.c.mu.Lock()
+	failed := x.err != nil
+	if !failed {
+		x.gone = gone
 	}
-	x.calling = true
-	c.tasks.Go(func() {
+	x.c.mu.Unlock()
+	if failed {
 		gone()
-		c.mu.Lock()
-		x.gone, x.calling = nil, false
-		c.cond.Broadcast()
-		c.mu.Unlock()
-	})
+	}
 }
 
 // Unwatch ends Watch; gone is not called any more when it returns.

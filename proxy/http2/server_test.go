@@ -174,6 +174,25 @@ func TestWatchTellsAReset(t *testing.T) {
 	bounded(t, "the call", gone)
 }
 
+func TestWatchTellsOfAnEarlierResetAtOnce(t *testing.T) {
+	reset, told := make(chan struct{}), make(chan bool, 1)
+	p, _, _ := downstream(t, http2.ServerOptions{}, handlerFunc(func(w httpmsg.ResponseWriter, _ *httpmsg.Request) {
+		<-reset
+		left := false
+		w.(httpmsg.Watcher).Watch(func() { left = true })
+		told <- left
+		w.(httpmsg.Watcher).Unwatch()
+	}))
+	p.request(1, true)
+	_ = p.WriteRSTStream(1, xhttp2.ErrCodeCancel)
+	_ = p.WritePing(false, [8]byte{1})
+	p.until("the answer to the ping", func(f xhttp2.Frame) bool { _, ok := f.(*xhttp2.PingFrame); return ok })
+	close(reset)
+	if !bounded(t, "the call", told) {
+		t.Error("something could be begun for a downstream that has left")
+	}
+}
+
 func TestWatchTellsAConnectionLoss(t *testing.T) {
 	gone, started := make(chan struct{}), make(chan struct{})
 	p, _, _ := downstream(t, http2.ServerOptions{}, handlerFunc(func(w httpmsg.ResponseWriter, _ *httpmsg.Request) {

@@ -113,8 +113,8 @@ type ResponseWriter interface {
 
 // Watcher is a ResponseWriter that can tell, while an upstream is awaited, that
 // the downstream left. Watch and Unwatch are called in pairs by the goroutine that
-// runs the exchange; gone is called at most once, on another goroutine, and never
-// after Unwatch returned. It must not call Unwatch.
+// runs the exchange; gone is called at most once, on another goroutine or by Watch
+// itself, and never after Unwatch returned. It must not call Unwatch.
 type Watcher interface {
 	Watch(gone func())
 	Unwatch()
