@@ -52,5 +52,14 @@ func (b Bootstrap) JSON() ([]byte, error) {
 			},
 		},
 		"static_resources": m{"clusters": []m{cluster("xds-grpc"), cluster("sds-grpc")}},
+		"layered_runtime":  m{"layers": []m{{"name": "istio", "static_layer": istioRuntime}}},
 	}, "", "  ")
+}
+
+// istioRuntime are the runtime flags that pilot-agent's bootstrap sets and that
+// change what a request gets.
+var istioRuntime = map[string]any{
+	"overload.global_downstream_max_connections":               "2147483647",
+	"re2.max_program_size.error_level":                         "32768",
+	"envoy.reloadable_features.http_reject_path_with_fragment": false,
 }

@@ -1,0 +1,139 @@
+package twin
+
+import (
+	"strings"
+	"time"
+)
+
+// http2 are requests over HTTP/2 on either side.
+func (c *corpus) http2() {
+	pairs := []struct{ name, host, at string }{
+		{"to HTTP/2 mutual", webHost + ":81", "web.twin:81"},
+		{"to HTTP/2 plain", "bare.twin:81", "bare.twin:81"},
+		{"to HTTP/1 mutual", webHost, webAt},
+		{"to HTTP/1 plain", "bare.twin", "bare.twin:80"},
+		{"by auto mutual", webHost + ":83", "web.twin:83"},
+		{"by auto plain", "bare.twin:83", "bare.twin:83"},
+	}
+	for _, p := range pairs {
+		add := func(name string, a []answer, streams ...stream) *trial {
+			return c.add(trial{name: "outbound/HTTP2/" + p.name + " " + name, to: p.at, streams: streams, answers: a})
+		}
+		add("get", nil, h2get(p.host, "/x?y=1", "user-agent: me", "x-a: 1", "x-b: 2", "x-a: 3"))
+		add("head", nil, h2req("HEAD", p.host, "/x"))
+		add("post", nil, h2req("POST", p.host, "/x", "content-length: 5").with("hel", "lo"))
+		add("post without length", nil, h2req("POST", p.host, "/x").with("hello"))
+		add("post with trailers", nil, h2req("POST", p.host, "/x", "te: trailers").with("hello").then("x-t: 1"))
+		add("answer without body", replies(204, ""), h2get(p.host, "/x"))
+		add("answer with trailers", []answer{{reply: &reply{status: 200, body: "ok", fields: fields("trailer: x-t"), trailers: fields("x-t: 1")}}}, h2get(p.host, "/x"))
+		add("answer 404", replies(404, "none", "x-a: 1", "x-a: 2", "set-cookie: a=1", "set-cookie: b=2"), h2get(p.host, "/x"))
+		add("twice", nil, h2get(p.host, "/x"), h2get(p.host, "/y"))
+		add("cookies", nil, h2get(p.host, "/x", "cookie: a=1", "cookie: b=2"))
+	}
+	// From HTTP/1.1 to HTTP/2.
+	up := func(name string, a []answer, send string) *trial {
+		return c.add(trial{name: "outbound/to HTTP2/" + name, to: "web.twin:81", send: []string{send}, answers: a})
+	}
+	host := webHost + ":81"
+	up("get", nil, get(host, "/x", "x-a: 1", "cookie: a=1", "cookie: b=2", "te: trailers"))
+	up("post", nil, req("POST", host, "/x", "content-length: 5")+"hello")
+	up("chunked", nil, req("POST", host, "/x", "transfer-encoding: chunked")+"3\r\nabc\r\n0\r\n\r\n")
+	up("connection headers", nil, get(host, "/x", "connection: keep-alive, x-hop", "x-hop: 1", "keep-alive: 5", "proxy-connection: x"))
+	up("head", nil, req("HEAD", host, "/x"))
+	up("stream reset", []answer{{end: "reset"}}, get(host, "/x"))
+	up("stream refused", []answer{{end: "refuse"}, {}}, get(host, "/x"))
+	up("stream reset after head", []answer{{end: "reset", reply: &reply{status: 200, body: "begin"}}}, get(host, "/x"))
+	up("connection closed", []answer{{end: "close"}}, get(host, "/x"))
+	up("answer with trailers", []answer{{reply: &reply{status: 200, body: "ok", trailers: fields("x-t: 1")}}}, get(host, "/x"))
+	up("refused", nil, get("dead.twin:81", "/x")).to = "dead.twin:81"
+	// What HTTP/2 forbids, and what it calls otherwise.
+	down := func(name string, s stream) *trial {
+		return c.add(trial{name: "outbound/HTTP2/of " + name, to: routesAt, streams: []stream{s}, quiet: time.Second})
+	}
+	for _, p := range []string{"/direct", "/direct-empty", "/moved?x", "/nothing-matches", "/unknown-host", "/empty-subset", "/retry-refused", "/edit?q", "/rewrite/a"} {
+		down("route "+p, h2get(routesHost, p, "x-in: a", "cookie: a=1", "accept: b"))
+	}
+	down("upper case name", h2get(routesHost, plainPath, "X-Upper: 1"))
+	down("connection header", h2get(routesHost, plainPath, "connection: close"))
+	down("transfer-encoding", h2req("POST", routesHost, plainPath, "transfer-encoding: chunked").with("a"))
+	down("te gzip", h2get(routesHost, plainPath, "te: gzip"))
+	down("te trailers", h2get(routesHost, plainPath, "te: trailers"))
+	down("host beside authority", h2get(routesHost, plainPath, "host: other.example"))
+	down("no path", stream{fields: fields(":method: GET", ":scheme: http", ":authority: "+routesHost)})
+	down("empty path", h2get(routesHost, ""))
+	down("no authority", stream{fields: fields(":method: GET", ":scheme: http", ":path: /direct", "x-trial: {id}")})
+	down("host alone", stream{fields: fields(":method: GET", ":scheme: http", ":path: /direct", "host: "+routesHost, "x-trial: {id}")})
+	down("no method", stream{fields: fields(":scheme: http", ":path: /direct", ":authority: "+routesHost)})
+	down("no scheme", stream{fields: fields(":method: GET", ":path: /direct", ":authority: "+routesHost)})
+	down("pseudo header twice", h2get(routesHost, plainPath, ":path: /other"))
+	down("unknown pseudo header", h2get(routesHost, plainPath, ":odd: 1"))
+	down("length too long", h2req("POST", routesHost, plainPath, "content-length: 9").with("abc"))
+	down("length too short", h2req("POST", routesHost, plainPath, "content-length: 2").with("abc"))
+	down("space in path", h2get(routesHost, "/a b"))
+	down("line end in value", h2get(routesHost, plainPath, "x-a: a\r\nx-b: c"))
+	down("bad name", h2get(routesHost, plainPath, "x a: 1"))
+	down("head of 70 KB", h2get(routesHost, plainPath, "x-a: "+strings.Repeat("v", 70000)))
+	down("reset", stream{fields: h2req("POST", routesHost, plainPath).fields, body: []string{"abc"}, reset: true}).loose = []string{"upstream*", "response*", "order*", "end"}
+	down("dots in path", h2get(routesHost, "/rest/../direct"))
+	down("websocket by CONNECT", h2req("CONNECT", routesHost, plainPath, ":protocol: websocket"))
+	// Inbound.
+	for _, p := range []struct {
+		name, port string
+		hello      *hello
+	}{
+		{"mutual", "8081", mutual("8081", "istio-h2", "istio", "h2")},
+		{"plain", "8081", nil},
+		{"gRPC port", "8082", mutual("8082", "istio-h2", "istio", "h2")},
+		{"HTTP/1 port", "8080", mutual("8080", "istio-h2", "istio", "h2")},
+		{"auto port", "8083", mutual("8083", "istio-h2", "istio", "h2")},
+		{"auto port plain", "8083", nil},
+		{"HTTP/1 port plain", "8080", nil},
+	} {
+		host := "server.twin:" + p.port
+		add := func(name string, a []answer, s stream) {
+			c.add(trial{name: "inbound/HTTP2/" + p.name + " " + name, from: "caller", to: "10.0.2.1:" + p.port, hello: p.hello, streams: []stream{s}, answers: a, quiet: 2 * time.Second})
+		}
+		add("get", nil, h2get(host, "/x", "x-a: 1", "x-forwarded-for: 1.2.3.4", "x-forwarded-client-cert: By=x"))
+		add("post", nil, h2req("POST", host, "/x").with("hello"))
+		add("answer with trailers", []answer{{reply: &reply{status: 200, body: "ok", trailers: fields("x-t: 1")}}}, h2get(host, "/x"))
+	}
+	for _, p := range []string{"8081", "8082"} {
+		c.add(trial{
+			name: "inbound/HTTP2/HTTP1 to port " + p, from: "caller", to: "10.0.2.1:" + p, hello: mutual(p, "istio-http/1.1", "istio", "http/1.1"),
+			send: []string{get("server.twin:"+p, "/x")}, quiet: 2 * time.Second,
+		})
+	}
+}
+
+// grpc are calls as gRPC makes them.
+func (c *corpus) grpc() {
+	const message = "\x00\x00\x00\x00\x03abc"
+	kind := []string{"content-type: application/grpc", "te: trailers", "user-agent: grpc-go/1", "grpc-accept-encoding: gzip"}
+	ok := []answer{{reply: &reply{status: 200, body: message, fields: fields("content-type: application/grpc"), trailers: fields("grpc-status: 0", "grpc-message: ")}}}
+	only := func(code string) []answer {
+		return []answer{{reply: &reply{status: 200, fields: fields("content-type: application/grpc", "grpc-status: "+code, "grpc-message: why")}}}
+	}
+	for _, p := range []struct{ name, host, at string }{
+		{"mutual", webHost + ":82", "web.twin:82"}, {"plain", "bare.twin:82", "bare.twin:82"},
+	} {
+		call := h2req("POST", p.host, "/pkg.Service/Method", kind...).with(message)
+		add := func(name string, a []answer, s stream) *trial {
+			return c.add(trial{name: "outbound/gRPC/" + p.name + " " + name, to: p.at, streams: []stream{s}, answers: a})
+		}
+		add("unary", ok, call)
+		add("two messages", ok, h2req("POST", p.host, "/pkg.Service/Method", kind...).with(message, message))
+		add("with timeout", ok, h2req("POST", p.host, "/pkg.Service/Method", append(kind, "grpc-timeout: 1S")...).with(message))
+		add("trailers only 5", only("5"), call)
+		add("trailers only 12", only("12"), call)
+		add("trailers with 13", []answer{{reply: &reply{status: 200, body: message, fields: fields("content-type: application/grpc"), trailers: fields("grpc-status: 13", "grpc-message: broken%20it")}}}, call)
+		add("answer 503", replies(503, "busy"), call)
+		add("stream reset", []answer{{end: "reset"}}, call)
+		add("binary metadata", ok, h2req("POST", p.host, "/pkg.Service/Method", append(kind, "x-bin: AAEC")...).with(message))
+	}
+	for _, t := range []struct{ name, host, at string }{{"refused", "dead.twin:82", "dead.twin:82"}, {"no endpoints", "none.twin:82", "none.twin:82"}, {"unknown host", "unknown.example", "web.twin:82"}} {
+		c.add(trial{name: "outbound/gRPC/" + t.name, to: t.at, streams: []stream{h2req("POST", t.host, "/pkg.Service/Method", kind...).with(message)}})
+	}
+	c.add(trial{name: "inbound/gRPC/unary", from: "caller", to: "10.0.2.1:8082", hello: mutual("8082", "istio-h2", "istio", "h2"), answers: ok, streams: []stream{h2req("POST", "server.twin:8082", "/pkg.Service/Method", kind...).with(message)}})
+	c.add(trial{name: "inbound/gRPC/trailers only", from: "caller", to: "10.0.2.1:8082", hello: mutual("8082", "istio-h2", "istio", "h2"), answers: only("7"), streams: []stream{h2req("POST", "server.twin:8082", "/pkg.Service/Method", kind...).with(message)}})
+	c.add(trial{name: "inbound/gRPC/plain", from: "caller", to: "10.0.2.1:8082", answers: ok, streams: []stream{h2req("POST", "server.twin:8082", "/pkg.Service/Method", kind...).with(message)}})
+}

@@ -1,0 +1,255 @@
+package twin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/outrigger-mesh/outrigger/internal/relay"
+)
+
+// Config says what to run.
+type Config struct {
+	// Envoy is the path of a real Envoy, BinDir the folder of Outrigger's binaries.
+	Envoy, BinDir string
+	// Altered makes the relay change one route of what Outrigger gets, so that the
+	// run has to fail.
+	Altered bool
+	// Only keeps the trials whose name matches the pattern; empty keeps all.
+	Only string
+	// Listed are the differences that are explained.
+	Listed []Entry
+	// Progress receives a line for each step.
+	Progress func(string)
+}
+
+// workers is how many trials are played at a time.
+const workers = 12
+
+// Run plays the corpus through both proxies and judges what differs.
+func Run(ctx context.Context, c Config) (*Report, error) {
+	trials, err := chosen(c.Only)
+	if err != nil {
+		return nil, err
+	}
+	t, err := build(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	outcomes := map[Proxy][]outcome{}
+	for _, p := range []Proxy{Outrigger, Envoy} {
+		if outcomes[p], err = t.run(ctx, c, p, trials); err != nil {
+			return nil, errors.Join(err, t.close())
+		}
+	}
+	r := &Report{Trials: len(trials), Families: families(trials), partial: c.Only != ""}
+	r.Config = t.sameConfig()
+	for _, e := range t.subjects[0].relays[Envoy].Edits() {
+		r.Edits = append(r.Edits, e.String())
+	}
+	for i := range trials {
+		diffs, order := compare(trials[i].name, outcomes[Envoy][i], outcomes[Outrigger][i], trials[i].loose)
+		r.diffs, r.Order = append(r.diffs, diffs...), append(r.Order, order...)
+	}
+	r.judge(c.Listed)
+	return r, t.close()
+}
+
+// chosen returns the trials whose names match.
+func chosen(only string) ([]trial, error) {
+	all := trials()
+	names := map[string]bool{}
+	for i := range all {
+		if names[all[i].name] {
+			return nil, fmt.Errorf("two requests are named %s", all[i].name)
+		}
+		names[all[i].name] = true
+	}
+	if only == "" {
+		return all, nil
+	}
+	kept := slices.DeleteFunc(all, func(t trial) bool { return !glob(only, t.name) })
+	if len(kept) == 0 {
+		return nil, fmt.Errorf("no request's name matches %s", only)
+	}
+	return kept, nil
+}
+
+// families counts trials by the first two parts of their names.
+func families(trials []trial) map[string]int {
+	n := map[string]int{}
+	for i := range trials {
+		parts := strings.SplitN(trials[i].name, "/", 3)
+		n[strings.Join(parts[:min(2, len(parts))], "/")]++
+	}
+	return n
+}
+
+// run starts one proxy in all subjects, plays all trials and returns what came of
+// them.
+func (t *town) run(ctx context.Context, c Config, p Proxy, trials []trial) (_ []outcome, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	var serving sync.WaitGroup
+	defer serving.Wait()
+	defer cancel()
+	o := startOptions{envoy: c.Envoy}
+	if c.Altered && p == Outrigger {
+		o.alter = alterRoute
+	}
+	say(c, "starting %s in %d pods", p, len(t.subjects))
+	g, gctx := errgroup.WithContext(ctx)
+	for _, s := range t.subjects {
+		g.Go(func() error { return s.start(ctx, p, o, &serving) })
+	}
+	_ = gctx
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	defer func() {
+		for _, s := range t.subjects {
+			err = errors.Join(err, s.stop())
+		}
+	}()
+	began := time.Now()
+	scripts := map[string][]answer{}
+	for i := range trials {
+		scripts[number(i)] = trials[i].answers
+	}
+	t.origin.begin(scripts)
+	results, err := t.playAll(ctx, p, trials)
+	for _, s := range t.subjects {
+		if s.pod.SidecarPID() == 0 {
+			err = errors.Join(err, fmt.Errorf("%s in %s has ended: %s", p, s.name, tail(s.pod.SidecarLog())))
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	lines := t.logs(ctx)
+	outcomes := make([]outcome, len(trials))
+	for i, r := range results {
+		o := r.parts
+		o.upstream(t.origin.attempts(number(i)))
+		o.logged(lines[r.local])
+		o.tidy()
+		outcomes[i] = o
+	}
+	say(c, "%s: %d requests in %v", p, len(trials), time.Since(began).Round(time.Second/10))
+	return outcomes, nil
+}
+
+// firstPorts keep the two runs' connections apart, below the ports that the kernel
+// gives.
+var firstPorts = map[Proxy]int{Outrigger: 20000, Envoy: 24000}
+
+func (t *town) playAll(ctx context.Context, p Proxy, trials []trial) ([]*played, error) {
+	player := &player{pods: t.pods, ca: t.mesh.CA, foreign: t.foreign, firstPort: firstPorts[p]}
+	results := make([]*played, len(trials))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(workers)
+	for i := range trials {
+		g.Go(func() (err error) {
+			results[i], err = player.play(ctx, &trials[i], number(i))
+			return err
+		})
+	}
+	return results, g.Wait()
+}
+
+// number is a trial's id.
+func number(i int) string { return fmt.Sprintf("%04d", i) }
+
+// logs waits until the access logs grow no more, and returns their lines by the
+// client's address.
+func (t *town) logs(ctx context.Context) map[string][]string {
+	const step, still = 100 * time.Millisecond, 12
+	tick := time.NewTicker(step)
+	defer tick.Stop()
+	size, same := int64(-1), 0
+	for n := 0; n < 100 && same < still && ctx.Err() == nil; n++ {
+		var now int64
+		for _, s := range t.subjects {
+			if fi, err := os.Stat(s.pod.File(accessLog)); err == nil {
+				now += fi.Size()
+			}
+		}
+		if now != size {
+			size, same = now, 0
+		}
+		same++
+		<-tick.C
+	}
+	out := map[string][]string{}
+	for _, s := range t.subjects {
+		text, err := os.ReadFile(s.pod.File(accessLog))
+		if err != nil {
+			continue // no request came
+		}
+		for line := range strings.Lines(string(text)) {
+			addr, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
+			out[addr] = append(out[addr], rest)
+		}
+	}
+	return out
+}
+
+// sameConfig returns how the configurations that the two got differ.
+func (t *town) sameConfig() []string {
+	var diffs []string
+	for _, s := range t.subjects {
+		for _, u := range []string{relay.ClusterType, relay.EndpointType, relay.ListenerType, relay.RouteType} {
+			ours, theirs := s.relays[Outrigger].Digest(u), s.relays[Envoy].Digest(u)
+			names := map[string]bool{}
+			for n := range ours {
+				names[n] = true
+			}
+			for n := range theirs {
+				names[n] = true
+			}
+			for _, n := range slices.Sorted(maps.Keys(names)) {
+				if ours[n] != theirs[n] {
+					diffs = append(diffs, s.name+": "+u[strings.LastIndex(u, ".")+1:]+" "+n)
+				}
+			}
+		}
+	}
+	return diffs
+}
+
+// alterRoute sends what the route "exact" gets to another subset.
+func alterRoute(m proto.Message) string {
+	c, ok := m.(*routev3.RouteConfiguration)
+	if !ok {
+		return ""
+	}
+	for _, host := range c.GetVirtualHosts() {
+		for _, r := range host.GetRoutes() {
+			action := r.GetRoute()
+			to := strings.Replace(action.GetCluster(), "|v1|", "|v2|", 1)
+			if r.GetName() == alteredRoute && to != action.GetCluster() {
+				action.ClusterSpecifier = &routev3.RouteAction_Cluster{Cluster: to}
+				return "route " + alteredRoute + " of " + c.GetName() + " goes to " + to
+			}
+		}
+	}
+	return ""
+}
+
+// alteredRoute is a route of the mesh that goes to subset v1.
+const alteredRoute = "exact"
+
+func say(c Config, format string, args ...any) {
+	if c.Progress != nil {
+		c.Progress(fmt.Sprintf(format, args...))
+	}
+}
