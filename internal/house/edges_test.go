@@ -84,6 +84,8 @@ var edges = map[string][]string{
 	"internal/demo":                   {"internal/testmesh", "internal/testmesh/echo", "internal/testmesh/shop"},
 	"internal/meshbench":              {"bench", "bench/peers", "bench/report", "internal/relay", "internal/testmesh"},
 	"internal/relay":                  {},
+	"internal/twin":                   {"internal/relay", "internal/testmesh", "internal/testmesh/pki"},
+	"internal/twin/cmd/twin":          {"internal/twin"},
 }
 
 // room is a rule about packages from outside.

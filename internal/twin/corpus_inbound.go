@@ -38,6 +38,9 @@ func (c *corpus) inbound() {
 					name: "inbound/" + server.name + "/" + port.name + " " + name, from: "caller", to: server.addr + ":" + port.number, hello: h,
 					send: []string{"trial {id} \n", "abc"}, quiet: badQuiet, raw: true,
 				})
+				if h != nil && h.account == "" { // where it passes, random bytes of the handshake are echoed
+					t.loose = []string{"log*.sent", "log*.received", "upstream*"}
+				}
 				if port.name == "refused TCP" { // the reset may overtake the handshake
 					t.loose = []string{"tls.*", "end", "response*", "log*.received"}
 				}

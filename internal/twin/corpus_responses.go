@@ -5,69 +5,74 @@ import (
 	"time"
 )
 
+// okLine begins most responses.
+const okLine = "HTTP/1.1 200 OK\r\n"
+
+// answered are responses of servers, and what they do with the connection then.
+var answered = []struct{ name, text, end string }{
+	{"reason", "HTTP/1.1 200 Very Fine\r\ncontent-length: 0\r\n\r\n", ""},
+	{"no reason", "HTTP/1.1 200 \r\ncontent-length: 0\r\n\r\n", ""},
+	{"status 299", "HTTP/1.1 299 Odd\r\ncontent-length: 0\r\n\r\n", ""},
+	{"status 600", "HTTP/1.1 600 Odd\r\ncontent-length: 0\r\n\r\n", ""},
+	{"status 000", "HTTP/1.1 000 Odd\r\ncontent-length: 0\r\n\r\n", ""},
+	{"status text", "HTTP/1.1 abc Odd\r\ncontent-length: 0\r\n\r\n", ""},
+	{"headers kept", okLine + "X-B: 1\r\nContent-Type: text/html\r\nX-A: 2\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nX-B: 3\r\nVary: a\r\nVary: b\r\nCache-Control: no-store\r\nContent-Length: 2\r\n\r\nok", ""},
+	{"server and date", okLine + "Server: nginx\r\nDate: Mon, 01 Jan 2024 00:00:00 GMT\r\nX-Last: 1\r\nContent-Length: 2\r\n\r\nok", ""},
+	{"server twice", okLine + "Server: a\r\nServer: b\r\nContent-Length: 2\r\n\r\nok", ""},
+	{"hop by hop", okLine + "Connection: keep-alive, x-hop\r\nKeep-Alive: timeout=5\r\nX-Hop: 1\r\nProxy-Connection: x\r\nTE: x\r\nTrailer: x-t\r\nproxy-authenticate: Basic\r\nContent-Length: 2\r\n\r\nok", ""},
+	{"connection close", okLine + "Connection: close\r\nContent-Length: 2\r\n\r\nok", "close"},
+	{"envoy headers", okLine + "x-envoy-upstream-service-time: 77\r\nx-envoy-decorator-operation: op\r\nx-envoy-peer-metadata: m\r\nx-envoy-peer-metadata-id: i\r\nx-envoy-attempt-count: 3\r\nx-envoy-upstream-canary: true\r\nx-envoy-overloaded: true\r\nx-request-id: theirs\r\nContent-Length: 2\r\n\r\nok", ""},
+	{"location", "HTTP/1.1 302 Found\r\nLocation: http://" + routesHost + "/x\r\nContent-Length: 0\r\n\r\n", ""},
+	{"until close", okLine + "\r\nbody until close", "close"},
+	{"until reset", okLine + "\r\nbody until reset", "reset"},
+	{"1.0", "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", "close"},
+	{"1.0 kept", "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok", ""},
+	{"2.0", "HTTP/2.0 200 OK\r\nContent-Length: 2\r\n\r\nok", "close"},
+	{"not HTTP", "SSH-2.0-OpenSSH\r\n", "close"},
+	{"204", "HTTP/1.1 204 No Content\r\n\r\n", ""},
+	{"204 with length", "HTTP/1.1 204 No Content\r\ncontent-length: 3\r\n\r\nabc", "close"},
+	{"304", "HTTP/1.1 304 Not Modified\r\netag: x\r\n\r\n", ""},
+	{"304 with length", "HTTP/1.1 304 Not Modified\r\ncontent-length: 300\r\n\r\n", ""},
+	{"205", "HTTP/1.1 205 Reset Content\r\ncontent-length: 0\r\n\r\n", ""},
+	{"chunked", okLine + "Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", ""},
+	{"chunked upper", okLine + "Transfer-Encoding: Chunked\r\n\r\nA\r\n0123456789\r\n0\r\n\r\n", ""},
+	{"chunked with trailers", okLine + "Trailer: x-t\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-T: 1\r\n\r\n", ""},
+	{"chunked empty", okLine + "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", ""},
+	{"chunk extension", okLine + "Transfer-Encoding: chunked\r\n\r\n2;a=b\r\nok\r\n0;x\r\n\r\n", ""},
+	{"chunk size junk", okLine + "Transfer-Encoding: chunked\r\n\r\nzz\r\nok\r\n0\r\n\r\n", "close"},
+	{"chunk cut", okLine + "Transfer-Encoding: chunked\r\n\r\n5\r\nok", "close"},
+	{"gzip, chunked", okLine + "Transfer-Encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", "close"},
+	{"encoding and length", okLine + "Transfer-Encoding: chunked\r\ncontent-length: 2\r\n\r\n2\r\nok\r\n0\r\n\r\n", "close"},
+	{"lengths differ", okLine + "content-length: 2\r\ncontent-length: 3\r\n\r\nabc", "close"},
+	{"length junk", okLine + "content-length: x\r\n\r\nok", "close"},
+	{"length too long", okLine + "content-length: 5\r\n\r\nok", "close"},
+	{"length too short", okLine + "content-length: 2\r\n\r\nokmore", "close"},
+	{"100 first", "HTTP/1.1 100 Continue\r\n\r\n" + okLine + "content-length: 2\r\n\r\nok", ""},
+	{"102 first", "HTTP/1.1 102 Processing\r\nx: y\r\n\r\n" + okLine + "content-length: 2\r\n\r\nok", ""},
+	{"103 first", "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n" + okLine + "content-length: 2\r\n\r\nok", ""},
+	{"101 unasked", "HTTP/1.1 101 Switching\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\nstuff", "close"},
+	{"close at once", "", "close"},
+	{"reset at once", "", "reset"},
+	{"close in head", okLine + "x-a:", "close"},
+	{"reset in head", okLine + "x-a:", "reset"},
+	{"space before colon", okLine + "X-A : b\r\ncontent-length: 0\r\n\r\n", "close"},
+	{"no colon", okLine + "junk\r\ncontent-length: 0\r\n\r\n", "close"},
+	{"value with zero", okLine + "x-a: a\x00b\r\ncontent-length: 0\r\n\r\n", "close"},
+	{"value with control", okLine + "x-a: a\x01b\r\ncontent-length: 0\r\n\r\n", "close"},
+	{"value high", okLine + "x-a: a\xffb\r\ncontent-length: 0\r\n\r\n", ""},
+	{"fold", okLine + "x-a: a\r\n  b\r\ncontent-length: 0\r\n\r\n", ""},
+	{"bare line feeds", "HTTP/1.1 200 OK\ncontent-length: 2\n\nok", "close"},
+	{"head of 58 KB", okLine + "x-a: " + strings.Repeat("v", 58000) + "\r\ncontent-length: 0\r\n\r\n", ""},
+	{"head of 70 KB", okLine + "x-a: " + strings.Repeat("v", 70000) + "\r\ncontent-length: 0\r\n\r\n", "close"},
+	{"100 headers", okLine + strings.Repeat("x-a: b\r\n", 99) + "content-length: 0\r\n\r\n", ""},
+	{"101 headers", okLine + strings.Repeat("x-a: b\r\n", 100) + "content-length: 0\r\n\r\n", "close"},
+	{"400", "HTTP/1.1 400 Bad\r\ncontent-length: 3\r\n\r\nbad", ""},
+	{"503", "HTTP/1.1 503 Busy\r\ncontent-length: 3\r\n\r\nbad", ""},
+	{"body of 100 KB", okLine + "content-length: 100000\r\n\r\n" + strings.Repeat("b", 100000), ""},
+}
+
 func (c *corpus) responses() {
-	const ok = "HTTP/1.1 200 OK\r\n"
-	for _, r := range []struct{ name, text, end string }{
-		{"reason", "HTTP/1.1 200 Very Fine\r\ncontent-length: 0\r\n\r\n", ""},
-		{"no reason", "HTTP/1.1 200 \r\ncontent-length: 0\r\n\r\n", ""},
-		{"status 299", "HTTP/1.1 299 Odd\r\ncontent-length: 0\r\n\r\n", ""},
-		{"status 600", "HTTP/1.1 600 Odd\r\ncontent-length: 0\r\n\r\n", ""},
-		{"status 000", "HTTP/1.1 000 Odd\r\ncontent-length: 0\r\n\r\n", ""},
-		{"status text", "HTTP/1.1 abc Odd\r\ncontent-length: 0\r\n\r\n", ""},
-		{"headers kept", ok + "X-B: 1\r\nContent-Type: text/html\r\nX-A: 2\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nX-B: 3\r\nVary: a\r\nVary: b\r\nCache-Control: no-store\r\nContent-Length: 2\r\n\r\nok", ""},
-		{"server and date", ok + "Server: nginx\r\nDate: Mon, 01 Jan 2024 00:00:00 GMT\r\nX-Last: 1\r\nContent-Length: 2\r\n\r\nok", ""},
-		{"server twice", ok + "Server: a\r\nServer: b\r\nContent-Length: 2\r\n\r\nok", ""},
-		{"hop by hop", ok + "Connection: keep-alive, x-hop\r\nKeep-Alive: timeout=5\r\nX-Hop: 1\r\nProxy-Connection: x\r\nTE: x\r\nTrailer: x-t\r\nproxy-authenticate: Basic\r\nContent-Length: 2\r\n\r\nok", ""},
-		{"connection close", ok + "Connection: close\r\nContent-Length: 2\r\n\r\nok", "close"},
-		{"envoy headers", ok + "x-envoy-upstream-service-time: 77\r\nx-envoy-decorator-operation: op\r\nx-envoy-peer-metadata: m\r\nx-envoy-peer-metadata-id: i\r\nx-envoy-attempt-count: 3\r\nx-envoy-upstream-canary: true\r\nx-envoy-overloaded: true\r\nx-request-id: theirs\r\nContent-Length: 2\r\n\r\nok", ""},
-		{"location", "HTTP/1.1 302 Found\r\nLocation: http://" + routesHost + "/x\r\nContent-Length: 0\r\n\r\n", ""},
-		{"until close", ok + "\r\nbody until close", "close"},
-		{"until reset", ok + "\r\nbody until reset", "reset"},
-		{"1.0", "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", "close"},
-		{"1.0 kept", "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok", ""},
-		{"2.0", "HTTP/2.0 200 OK\r\nContent-Length: 2\r\n\r\nok", "close"},
-		{"not HTTP", "SSH-2.0-OpenSSH\r\n", "close"},
-		{"204", "HTTP/1.1 204 No Content\r\n\r\n", ""},
-		{"204 with length", "HTTP/1.1 204 No Content\r\ncontent-length: 3\r\n\r\nabc", "close"},
-		{"304", "HTTP/1.1 304 Not Modified\r\netag: x\r\n\r\n", ""},
-		{"304 with length", "HTTP/1.1 304 Not Modified\r\ncontent-length: 300\r\n\r\n", ""},
-		{"205", "HTTP/1.1 205 Reset Content\r\ncontent-length: 0\r\n\r\n", ""},
-		{"chunked", ok + "Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", ""},
-		{"chunked upper", ok + "Transfer-Encoding: Chunked\r\n\r\nA\r\n0123456789\r\n0\r\n\r\n", ""},
-		{"chunked with trailers", ok + "Trailer: x-t\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-T: 1\r\n\r\n", ""},
-		{"chunked empty", ok + "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", ""},
-		{"chunk extension", ok + "Transfer-Encoding: chunked\r\n\r\n2;a=b\r\nok\r\n0;x\r\n\r\n", ""},
-		{"chunk size junk", ok + "Transfer-Encoding: chunked\r\n\r\nzz\r\nok\r\n0\r\n\r\n", "close"},
-		{"chunk cut", ok + "Transfer-Encoding: chunked\r\n\r\n5\r\nok", "close"},
-		{"gzip, chunked", ok + "Transfer-Encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", "close"},
-		{"encoding and length", ok + "Transfer-Encoding: chunked\r\ncontent-length: 2\r\n\r\n2\r\nok\r\n0\r\n\r\n", "close"},
-		{"lengths differ", ok + "content-length: 2\r\ncontent-length: 3\r\n\r\nabc", "close"},
-		{"length junk", ok + "content-length: x\r\n\r\nok", "close"},
-		{"length too long", ok + "content-length: 5\r\n\r\nok", "close"},
-		{"length too short", ok + "content-length: 2\r\n\r\nokmore", "close"},
-		{"100 first", "HTTP/1.1 100 Continue\r\n\r\n" + ok + "content-length: 2\r\n\r\nok", ""},
-		{"102 first", "HTTP/1.1 102 Processing\r\nx: y\r\n\r\n" + ok + "content-length: 2\r\n\r\nok", ""},
-		{"103 first", "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n" + ok + "content-length: 2\r\n\r\nok", ""},
-		{"101 unasked", "HTTP/1.1 101 Switching\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\nstuff", "close"},
-		{"close at once", "", "close"},
-		{"reset at once", "", "reset"},
-		{"close in head", ok + "x-a:", "close"},
-		{"reset in head", ok + "x-a:", "reset"},
-		{"space before colon", ok + "X-A : b\r\ncontent-length: 0\r\n\r\n", "close"},
-		{"no colon", ok + "junk\r\ncontent-length: 0\r\n\r\n", "close"},
-		{"value with zero", ok + "x-a: a\x00b\r\ncontent-length: 0\r\n\r\n", "close"},
-		{"value with control", ok + "x-a: a\x01b\r\ncontent-length: 0\r\n\r\n", "close"},
-		{"value high", ok + "x-a: a\xffb\r\ncontent-length: 0\r\n\r\n", ""},
-		{"fold", ok + "x-a: a\r\n  b\r\ncontent-length: 0\r\n\r\n", ""},
-		{"bare line feeds", "HTTP/1.1 200 OK\ncontent-length: 2\n\nok", "close"},
-		{"head of 58 KB", ok + "x-a: " + strings.Repeat("v", 58000) + "\r\ncontent-length: 0\r\n\r\n", ""},
-		{"head of 70 KB", ok + "x-a: " + strings.Repeat("v", 70000) + "\r\ncontent-length: 0\r\n\r\n", "close"},
-		{"100 headers", ok + strings.Repeat("x-a: b\r\n", 99) + "content-length: 0\r\n\r\n", ""},
-		{"101 headers", ok + strings.Repeat("x-a: b\r\n", 100) + "content-length: 0\r\n\r\n", "close"},
-		{"400", "HTTP/1.1 400 Bad\r\ncontent-length: 3\r\n\r\nbad", ""},
-		{"503", "HTTP/1.1 503 Busy\r\ncontent-length: 3\r\n\r\nbad", ""},
-		{"body of 100 KB", ok + "content-length: 100000\r\n\r\n" + strings.Repeat("b", 100000), ""},
-	} {
+	for _, r := range answered {
 		t := c.rest("response/"+r.name, []answer{{raw: []string{r.text}, end: r.end}}, plain())
 		if strings.Contains("reason|server and date|hop by hop|envoy headers|until close|chunked with trailers|204|100 first|close at once|reset in head", r.name) {
 			c.in("response/"+r.name, t.answers, get(serverHost, "/x"))
@@ -77,13 +82,13 @@ func (c *corpus) responses() {
 			c.rest("response/to HEAD "+r.name, []answer{{raw: []string{r.text}, end: "close"}}, req("HEAD", routesHost, plainPath))
 		}
 	}
-	c.rest("response/in parts", says(ok+"conte", "nt-length: 10\r\n", "\r\n01234", "56789"), plain())
-	c.rest("response/chunked in parts", says(ok+"transfer-encoding: chunked\r\n\r\n5\r\n01234\r\n", "5\r\n56789\r\n", "0\r\n\r\n"), plain())
-	c.rest("response/cut after a part", []answer{{raw: []string{ok + "content-length: 10\r\n\r\n01234", ""}, end: "close"}}, plain())
-	c.rest("response/chunked, cut after a part", []answer{{raw: []string{ok + "transfer-encoding: chunked\r\n\r\n5\r\n01234\r\n", ""}, end: "close"}}, plain())
-	c.rest("response/bad chunk after a part", []answer{{raw: []string{ok + "transfer-encoding: chunked\r\n\r\n5\r\n01234\r\n", "xyz\r\n"}, end: "close"}}, plain())
-	c.rest("response/reset after a part", []answer{{raw: []string{ok + "content-length: 10\r\n\r\n01234", ""}, end: "reset"}}, plain())
-	c.rest("response/early", []answer{{raw: []string{ok + "content-length: 2\r\n\r\nok"}, early: true, end: "hold"}}, post("", "content-length: 10"), "01234", "56789")
+	c.rest("response/in parts", says(okLine+"conte", "nt-length: 10\r\n", "\r\n01234", "56789"), plain())
+	c.rest("response/chunked in parts", says(okLine+"transfer-encoding: chunked\r\n\r\n5\r\n01234\r\n", "5\r\n56789\r\n", "0\r\n\r\n"), plain())
+	c.rest("response/cut after a part", []answer{{raw: []string{okLine + "content-length: 10\r\n\r\n01234", ""}, end: "close"}}, plain())
+	c.rest("response/chunked, cut after a part", []answer{{raw: []string{okLine + "transfer-encoding: chunked\r\n\r\n5\r\n01234\r\n", ""}, end: "close"}}, plain())
+	c.rest("response/bad chunk after a part", []answer{{raw: []string{okLine + "transfer-encoding: chunked\r\n\r\n5\r\n01234\r\n", "xyz\r\n"}, end: "close"}}, plain())
+	c.rest("response/reset after a part", []answer{{raw: []string{okLine + "content-length: 10\r\n\r\n01234", ""}, end: "reset"}}, plain())
+	c.rest("response/early", []answer{{raw: []string{okLine + "content-length: 2\r\n\r\nok"}, early: true, end: "hold"}}, post("", "content-length: 10"), "01234", "56789")
 	left := c.rest("response/downstream resets while it waits", []answer{{wait: 400 * time.Millisecond, end: "close"}}, plain())
 	left.after, left.loose = "reset", []string{"upstream*.end"}
 }
@@ -183,7 +188,7 @@ func (c *corpus) upgrades() {
 			first = get(serverHost, "/x", ws...)
 		}
 		t := add("accepted", yes, first, "ping", "pong")
-		t.quiet, t.loose = quiet, []string{"log*.sent"} // the client leaves at some point
+		t.quiet, t.loose = quiet, []string{"log*.sent", "upstream*.end"} // the client leaves at some point
 		add("accepted, early bytes", yes, first+"early").quiet = quiet
 		t = add("accepted, then half closed", yes, first, "ping")
 		t.after, t.quiet, t.loose = "fin", quiet, []string{"end"}

@@ -3,6 +3,7 @@ package twin
 import (
 	"bytes"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -88,6 +89,7 @@ func (c *server2) head(f *http2.MetaHeadersFrame) {
 			a.lines = append(a.lines, field{h.Name, h.Value})
 		}
 	}
+	slices.Sort(pseudo) // their order means nothing
 	a.head = "HTTP/2 " + strings.Join(pseudo, " ")
 	c.streams[f.StreamID] = a
 	script := c.origin.note(value(a.lines, "x-trial"), a)
@@ -127,12 +129,14 @@ func (c *server2) complete(id uint32) {
 
 // answer writes what the script says, in its own time.
 func (c *server2) answer(id uint32, script answer) {
+	head := strings.Contains(c.streams[id].head, ":method=HEAD")
 	c.wg.Go(func() {
 		time.Sleep(script.wait)
 		switch script.end {
 		case "reset":
 			if script.reply != nil {
-				c.reply(id, script.reply, false)
+				c.reply(id, script.reply, head, false)
+				time.Sleep(pause)
 			}
 			c.locked(func() { _ = c.framer.WriteRSTStream(id, http2.ErrCodeInternal) })
 			return
@@ -147,14 +151,17 @@ func (c *server2) answer(id uint32, script answer) {
 		case "goaway":
 			c.locked(func() { _ = c.framer.WriteGoAway(id, http2.ErrCodeNo, nil) })
 		}
-		c.reply(id, script.reply, true)
+		c.reply(id, script.reply, head, true)
 	})
 }
 
 // reply writes a response; without end the stream stays open.
-func (c *server2) reply(id uint32, r *reply, end bool) {
-	bare := r != nil && r.body == "" && len(r.trailers) == 0
+func (c *server2) reply(id uint32, r *reply, head, end bool) {
 	r = complete(r, c.pod)
+	if head {
+		r.body, r.trailers = "", nil
+	}
+	bare := r.body == "" && len(r.trailers) == 0
 	c.locked(func() {
 		c.headers(id, append([]field{{":status", strconv.Itoa(r.status)}}, r.fields...), bare && end)
 		if bare {

@@ -1,6 +1,7 @@
 package twin
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -15,8 +16,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"bufio"
 
 	"github.com/outrigger-mesh/outrigger/internal/testmesh"
 	"github.com/outrigger-mesh/outrigger/internal/testmesh/pki"
@@ -333,12 +332,11 @@ type response struct {
 
 // parse takes the first response of a text; what is cut off has whole unset.
 func parse(text []byte, method string) (r response, rest []byte, ok bool) {
-	i := bytes.Index(text, []byte("\r\n\r\n"))
-	if i < 0 {
+	first, rest, ok := bytes.Cut(text, []byte("\r\n\r\n"))
+	if !ok {
 		return r, text, false
 	}
-	head := strings.Split(string(text[:i]), "\r\n")
-	rest = text[i+4:]
+	head := strings.Split(string(first), "\r\n")
 	r.line = head[0]
 	if parts := strings.SplitN(r.line, " ", 3); len(parts) > 1 {
 		r.status, _ = strconv.Atoi(parts[1])

@@ -104,32 +104,45 @@ func (k *client2) receive(id uint32, prefix string) string {
 			return "closed"
 		}
 		switch f := f.(type) {
-		case *http2.SettingsFrame:
-			if !f.IsAck() {
-				_ = k.framer.WriteSettingsAck()
-			}
-		case *http2.PingFrame:
-			if !f.IsAck() {
-				_ = k.framer.WritePing(true, f.Data)
-			}
 		case *http2.MetaHeadersFrame:
 			heads++
 			k.head(f, prefix, heads)
 		case *http2.DataFrame:
 			body.Write(f.Data())
-			if n := f.Length; n > 0 {
-				_ = k.framer.WriteWindowUpdate(0, n)
-				_ = k.framer.WriteWindowUpdate(id, n)
-			}
+			k.grant(id, f.Length)
 		case *http2.RSTStreamFrame:
 			k.parts[prefix+".reset"] = f.ErrCode.String()
 			return ""
-		case *http2.GoAwayFrame:
-			k.parts["goaway"] = fmt.Sprintf("%v up to %d", f.ErrCode, f.LastStreamID)
+		default:
+			k.control(f)
 		}
 		if h := f.Header(); h.StreamID == id && (h.Type == http2.FrameHeaders || h.Type == http2.FrameData) && h.Flags.Has(http2.FlagDataEndStream) {
 			return ""
 		}
+	}
+}
+
+// control answers frames of the connection.
+func (k *client2) control(f http2.Frame) {
+	switch f := f.(type) {
+	case *http2.SettingsFrame:
+		if !f.IsAck() {
+			_ = k.framer.WriteSettingsAck()
+		}
+	case *http2.PingFrame:
+		if !f.IsAck() {
+			_ = k.framer.WritePing(true, f.Data)
+		}
+	case *http2.GoAwayFrame:
+		k.parts["goaway"] = fmt.Sprintf("%v up to %d", f.ErrCode, f.LastStreamID)
+	}
+}
+
+// grant gives back the windows that data took.
+func (k *client2) grant(id, n uint32) {
+	if n > 0 {
+		_ = k.framer.WriteWindowUpdate(0, n)
+		_ = k.framer.WriteWindowUpdate(id, n)
 	}
 }
 

@@ -103,13 +103,13 @@ func get(host, path string, lines ...string) string { return req("GET", host, pa
 
 // join ends each line; empty ones would end the head.
 func join(lines []string) string {
-	text := ""
+	var text strings.Builder
 	for _, l := range lines {
 		if l != "" {
-			text += l + "\r\n"
+			text.WriteString(l + "\r\n")
 		}
 	}
-	return text
+	return text.String()
 }
 
 // says answers with parts that are written as they are.

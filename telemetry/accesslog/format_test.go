@@ -65,6 +65,8 @@ func TestDefaultFormatsPrintKnownLines(t *testing.T) {
 func TestOperatorsRenderAsEnvoyDoes(t *testing.T) {
 	withGRPC := outboundHTTP()
 	withGRPC.Response.Trailer = head{"grpc-status", "13"}
+	derived := outboundHTTP()
+	derived.Request.Head, derived.Response.Status = head{"content-type", "application/grpc+proto"}, 503
 	original := outboundHTTP()
 	original.Request.Head = head{"x-envoy-original-path", "/old?q=1"}
 	for _, tt := range []struct {
@@ -126,6 +128,7 @@ func TestOperatorsRenderAsEnvoyDoes(t *testing.T) {
 		{"%UPSTREAM_PEER_URI_SAN%", tcp(), "-"},
 		{"%GRPC_STATUS% %GRPC_STATUS(SNAKE_STRING)% %GRPC_STATUS(NUMBER)% %GRPC_STATUS_NUMBER%", withGRPC, "Internal INTERNAL 13 13"},
 		{"%GRPC_STATUS%", outboundHTTP(), "-"},
+		{"%GRPC_STATUS%", derived, "Unavailable"},
 		{"%TRAILER(GRPC-STATUS)%", withGRPC, "13"},
 		{"%ACCESS_LOG_TYPE%", tcp(), "TcpConnectionEnd"},
 		{"%DYNAMIC_METADATA(a:b)% %CEL(size(x) > 1)% %FILTER_STATE(k:PLAIN):9%", outboundHTTP(), "- - -"},

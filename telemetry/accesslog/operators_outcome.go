@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/bits"
 	"strconv"
+	"strings"
 
 	"github.com/outrigger-mesh/outrigger/flow"
 )
@@ -100,8 +101,27 @@ var grpcCodes = [...]struct{ camel, snake string }{
 }
 
 // grpcStatus finds the status in the trailers, or in the head of a response that
-// has no body.
+// has no body. A gRPC request whose response has none gets what a gRPC client makes
+// of the HTTP status.
 func grpcStatus(r *flow.Record) (int, bool) {
+	if n, ok := ownGRPCStatus(r); ok {
+		return n, true
+	}
+	kind, _ := header(r.Request.Head, "content-type")
+	rest, ok := strings.CutPrefix(kind, "application/grpc")
+	if !ok || rest != "" && rest[0] != '+' || r.Response.Status == 0 {
+		return 0, false
+	}
+	if n, ok := grpcOfHTTP[r.Response.Status]; ok {
+		return n, true
+	}
+	return 2, true // Unknown
+}
+
+// grpcOfHTTP is gRPC's own table of HTTP statuses.
+var grpcOfHTTP = map[int]int{400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
+
+func ownGRPCStatus(r *flow.Record) (int, bool) {
 	v, ok := header(r.Response.Trailer, "grpc-status")
 	if !ok {
 		v, ok = header(r.Response.Head, "grpc-status")

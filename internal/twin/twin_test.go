@@ -1,0 +1,191 @@
+package twin
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+)
+
+func TestCorpusIsLargeAndItsNamesAreUnique(t *testing.T) {
+	t.Parallel()
+	all, err := chosen("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(all) < 300 {
+		t.Errorf("got %d requests, want at least 300", len(all))
+	}
+	same := map[string]string{}
+	for i := range all {
+		all[i].answers = nil
+		key := all[i].from + " " + all[i].to + " " + strings.Join(all[i].send, "\x00") + all[i].after
+		if prev := same[key]; len(all[i].streams) == 0 && all[i].hello == nil && strings.Contains(all[i].name, "/match/") && prev != "" {
+			t.Errorf("%s sends what %s sends", all[i].name, prev)
+		}
+		same[key] = all[i].name
+	}
+	if _, err := chosen("nothing/*"); err == nil {
+		t.Error("a pattern that matches nothing is accepted")
+	}
+}
+
+func TestAnAlteredRouteIsReportedAndNothingElse(t *testing.T) {
+	t.Parallel()
+	envoy := outcome{"response.status": "HTTP/1.1 200 OK", "response.header x-pod": "web-1", "upstream1.to": "web-1", "log1.cluster": "outbound|80|v1|routes"}
+	ours := outcome{"response.status": "HTTP/1.1 200 OK", "response.header x-pod": "web-2", "upstream1.to": "web-2", "log1.cluster": "outbound|80|v2|routes"}
+	diffs, order := compare("outbound/match/exact", envoy, ours, nil)
+	var parts []string
+	for _, d := range diffs {
+		parts = append(parts, d.Part)
+	}
+	if got, want := strings.Join(parts, ", "), "log1.cluster, response.header x-pod, upstream1.to"; got != want {
+		t.Errorf("got differences in %s, want %s", got, want)
+	}
+	if len(order) != 0 {
+		t.Errorf("got %v", order)
+	}
+	if d, _ := compare("same", envoy, envoy, nil); len(d) != 0 {
+		t.Errorf("an outcome differs from itself: %v", d)
+	}
+	r := &Report{diffs: diffs}
+	r.judge([]Entry{{Trials: []string{"outbound/malformed/*"}, Parts: []string{"*"}, Reason: "other"}})
+	if len(r.Open) != 3 || len(r.Stale) != 1 || !r.Failed() {
+		t.Errorf("got %d open differences and %d stale entries, want 3 and 1", len(r.Open), len(r.Stale))
+	}
+	r = &Report{diffs: diffs}
+	r.judge([]Entry{{Trials: []string{"*/match/exact"}, Parts: []string{"upstream*", "response.header x-pod", "log*.cluster"}, Reason: "why"}})
+	if r.Failed() || r.Explained[0] != 3 {
+		t.Errorf("got %d open differences, want all explained", len(r.Open))
+	}
+}
+
+func TestOnlyTheRouteOfTheSelfTestIsAltered(t *testing.T) {
+	t.Parallel()
+	to := func(name, cluster string) *routev3.Route {
+		return &routev3.Route{Name: name, Action: &routev3.Route_Route{Route: &routev3.RouteAction{
+			ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: cluster},
+		}}}
+	}
+	c := &routev3.RouteConfiguration{Name: "80", VirtualHosts: []*routev3.VirtualHost{{
+		Routes: []*routev3.Route{to("prefix", "outbound|80|v1|x"), to(alteredRoute, "outbound|80|v1|x")},
+	}}}
+	if what := alterRoute(c); what == "" {
+		t.Error("nothing was altered")
+	}
+	routes := c.GetVirtualHosts()[0].GetRoutes()
+	if got := routes[0].GetRoute().GetCluster() + " " + routes[1].GetRoute().GetCluster(); got != "outbound|80|v1|x outbound|80|v2|x" {
+		t.Errorf("got clusters %s", got)
+	}
+	if what := alterRoute(c); what != "" {
+		t.Errorf("altered again: %s", what)
+	}
+}
+
+func TestComparisonJudgesValuesInOrderButNotTheOrderOfNames(t *testing.T) {
+	t.Parallel()
+	head := func(lines ...string) outcome {
+		o := outcome{}
+		o.head("response", fields(lines...))
+		return o
+	}
+	for _, tt := range []struct {
+		name         string
+		a, b         outcome
+		diffs, order int
+	}{
+		{"other order of names", head("a: 1", "b: 2"), head("b: 2", "a: 1"), 0, 1},
+		{"other order of values", head("a: 1", "a: 2"), head("a: 2", "a: 1"), 1, 0},
+		{"one line less", head("a: 1", "b: 2"), head("a: 1"), 1, 0},
+		{"a whole response is missing", outcome{"end": "kept", "response.status": "200", "response.body": "x"}, outcome{"end": "kept"}, 1, 0},
+		{"a whole log line is missing", outcome{"log.lines": "1", "log1.flags": "-", "log1.code": "200"}, outcome{"log.lines": "0"}, 1, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			diffs, order := compare(tt.name, tt.a, tt.b, nil)
+			if len(diffs) != tt.diffs || len(order) != tt.order {
+				t.Errorf("got %v and order %v, want %d and %d", diffs, order, tt.diffs, tt.order)
+			}
+		})
+	}
+	if diffs, _ := compare("loose", head("a: 1"), head("a: 2"), []string{"response.header *"}); len(diffs) != 0 {
+		t.Errorf("a loose part was compared: %v", diffs)
+	}
+}
+
+func TestVolatileTextsAreTidied(t *testing.T) {
+	t.Parallel()
+	for part, tt := range map[string]struct{ text, want string }{
+		"response.header date":          {"Mon, 23 Nov 2026 21:04:03 GMT", "<date>"},
+		"upstream1.header x-request-id": {"6ba7b810-9dad-41d1-80b4-00c04fd430c8", "<id 4>"},
+		"log1.remote":                   {"10.0.1.1:20017", "10.0.1.1:<port>"},
+		"log1.upstream_host":            {"10.0.3.1:8080", "10.0.3.1:8080"},
+		"log1.duration":                 {"17", "<ms>"},
+		"log1.sent":                     {"17", "17"},
+	} {
+		o := outcome{part: tt.text}
+		o.tidy()
+		if o[part] != tt.want {
+			t.Errorf("%s: got %q, want %q", part, o[part], tt.want)
+		}
+	}
+}
+
+func TestTheListIsReadFromTheDocument(t *testing.T) {
+	t.Parallel()
+	entries, err := ReadList(filepath.Join("..", "..", "docs", "differences.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(entries) == 0 {
+		t.Error("no entries")
+	}
+	all := trials()
+	for _, e := range entries {
+		for _, p := range e.Trials {
+			found := false
+			for i := range all {
+				found = found || glob(p, all[i].name)
+			}
+			if !found {
+				t.Errorf("line %d: no request is named %s", e.Line, p)
+			}
+		}
+	}
+	for name, text := range map[string]string{
+		"no list":   "# Title\n",
+		"no reason": "## The list\n| `a` | `b` | |\n",
+		"no code":   "## The list\n| a | `b` | why |\n",
+		"columns":   "## The list\n| `a` | `b` |\n",
+	} {
+		if _, err := parseList("x.md", text); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+// TestTwin is what `make twin` runs, for those who have an Envoy at hand.
+func TestTwin(t *testing.T) {
+	envoy := os.Getenv("OUTRIGGER_TWIN_ENVOY")
+	if envoy == "" {
+		t.Skip("set OUTRIGGER_TWIN_ENVOY to the path of an Envoy")
+	}
+	listed, err := ReadList(filepath.Join("..", "..", "docs", "differences.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := Run(t.Context(), Config{Envoy: envoy, BinDir: os.Getenv("OUTRIGGER_BIN_DIR"), Listed: listed, Altered: true, Only: "outbound/match/exact"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range r.Open {
+		if d.Trial != "outbound/match/exact" {
+			t.Errorf("got %v beside the altered route", d)
+		}
+	}
+	if len(r.Open) == 0 || len(r.Config) == 0 {
+		t.Error("an altered route was not noticed")
+	}
+}
