@@ -49,7 +49,10 @@ func (c *corpus) toHTTP2() {
 	up("stream reset", []answer{{end: "reset"}}, get(host, "/x"))
 	up("stream refused", []answer{{end: "refuse"}, {}}, get(host, "/x"))
 	up("stream reset after head", []answer{{end: "reset", reply: &reply{status: 200, body: "begin"}}}, get(host, "/x"))
-	up("connection closed", []answer{{end: "close"}}, get(host, "/x"))
+	// Elsewhere, since others are on the same connection: nobody else is on that of
+	// this cluster.
+	up("connection closed", []answer{{end: "close"}}, get(routesHost, "/x")).to = "routes.twin:81"
+	up("connection closed after head", []answer{{end: "close", reply: &reply{status: 200, body: "begin"}}}, get("bare.twin:82", "/x")).to = "bare.twin:82"
 	up("answer with trailers", []answer{{reply: &reply{status: 200, body: "ok", trailers: fields("x-t: 1")}}}, get(host, "/x"))
 	up("refused", nil, get("dead.twin:81", "/x")).to = "dead.twin:81"
 }

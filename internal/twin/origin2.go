@@ -144,6 +144,10 @@ func (c *server2) answer(id uint32, script answer) {
 			c.locked(func() { _ = c.framer.WriteRSTStream(id, http2.ErrCodeRefusedStream) })
 			return
 		case "close":
+			if script.reply != nil {
+				c.reply(id, script.reply, head, false)
+				time.Sleep(pause)
+			}
 			_ = c.conn.Close()
 			return
 		case "hold":
