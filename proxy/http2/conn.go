@@ -323,9 +323,13 @@ func (c *conn) finish(err error, users func()) {
 		}
 		c.append(1, func(b []byte) []byte { return appendGoAway(b, last, code) })
 	}
+	cut := err
+	if errors.Is(err, io.EOF) {
+		cut = io.ErrUnexpectedEOF // or who reads a body takes its cut for its end
+	}
 	for _, s := range c.streams {
 		if !s.complete() {
-			s.failLocked(s.lost(err))
+			s.failLocked(s.lost(cut))
 		}
 	}
 	c.mu.Unlock()
