@@ -71,7 +71,7 @@ var builtIn string
 // built compiles the sidecar once for all tests.
 var built = sync.OnceValues(func() (string, error) {
 	program := filepath.Join(builtIn, "outrigger")
-	out, err := exec.Command("go", "build", "-o", program, "../cmd/outrigger").CombinedOutput()
+	out, err := exec.Command("go", "build", "-pgo=off", "-o", program, "../cmd/outrigger").CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("%w\n%s", err, out)
 	}
