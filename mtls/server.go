@@ -224,7 +224,7 @@ func handshake(ctx context.Context, tc *tls.Conn, timeout time.Duration) error {
 		}
 	case <-ctx.Done():
 		_ = tc.NetConn().Close() // the caller has given it up
-		<-done //nolint:errcheck // it has no more to say
+		<-done                   //nolint:errcheck // it has no more to say
 		return context.Cause(ctx)
 	}
 	if err := tc.SetDeadline(time.Time{}); err != nil {
