@@ -17,6 +17,7 @@ type attack struct {
 	ends bool
 	code string
 
+	load bool // good requests for the most part, which the application answers
 	tls  bool // worth a second run over mutual TLS
 	deaf bool // reads nothing until it has written everything
 	run  func(p *peer) error
@@ -157,24 +158,24 @@ func attacks() []attack {
 				p.frame(http2.FrameHeaders, http2.FlagHeadersEndHeaders|http2.FlagHeadersEndStream, stream, append(plainHead(), bytes.Repeat([]byte{0, 0, 0}, 2_000)...))
 			})
 		}},
-		{name: "10,000 tiny streams at once, whatever the limit", run: func(p *peer) error {
+		{name: "10,000 tiny streams at once, whatever the limit", load: true, run: func(p *peer) error {
 			p.preface()
 			return repeat(p, 10_000, func(stream uint32) { p.get(stream, "/?size=1") })
 		}},
-		{name: "10,000 tiny streams at once, not read", deaf: true, run: func(p *peer) error {
+		{name: "10,000 tiny streams at once, not read", load: true, deaf: true, run: func(p *peer) error {
 			p.preface()
 			return repeat(p, 10_000, func(stream uint32) { p.get(stream, "/?size=1") })
 		}},
-		{name: "huge responses, not read", tls: true, deaf: true, run: func(p *peer) error {
+		{name: "huge responses, not read", load: true, tls: true, deaf: true, run: func(p *peer) error {
 			p.preface(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1<<31 - 1})
 			p.number(http2.FrameWindowUpdate, 0, 1<<31-1-65535)
 			return repeat(p, 90, func(stream uint32) { p.get(stream, "/?size=100000000") })
 		}},
-		{name: "huge responses, no window", run: func(p *peer) error {
+		{name: "huge responses, no window", load: true, run: func(p *peer) error {
 			p.preface(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
 			return repeat(p, 90, func(stream uint32) { p.get(stream, "/?size=100000000") })
 		}},
-		{name: "huge responses, a byte at a time", run: func(p *peer) error {
+		{name: "huge responses, a byte at a time", load: true, run: func(p *peer) error {
 			p.preface(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1})
 			err := repeat(p, 50, func(stream uint32) { p.get(stream, "/?size=100000000") })
 			for range 1000 {
@@ -184,7 +185,7 @@ func attacks() []attack {
 			}
 			return err
 		}},
-		{name: "window opened and shut", ends: true, run: func(p *peer) error {
+		{name: "window opened and shut", load: true, ends: true, run: func(p *peer) error {
 			p.preface(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
 			if err := repeat(p, 50, func(stream uint32) { p.get(stream, "/?size=100000000") }); err != nil {
 				return err
