@@ -1,5 +1,5 @@
 // Command outrigger is the sidecar. A link to it named pilot-agent is a drop-in
-// for the program of that name.
+// for the program of that name. Builds use the profile default.pgo: see make pgo.
 package main
 
 import (
