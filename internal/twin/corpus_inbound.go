@@ -82,6 +82,9 @@ func (c *corpus) tcp() {
 	for _, to := range []string{"dead", "none", "hole", "liar", "impostor"} {
 		t := add("to "+to, to+".twin:84", nil, hi)
 		t.quiet, t.loose = 2*time.Second, []string{"end", "log*.received"}
+		if to == "hole" { // the kernel gives up at some time, or the connect time-out passes first
+			t.loose = append(t.loose, "log*.failure", "log*.flags")
+		}
 	}
 	// TLS that passes through, chosen by its server name.
 	handshakes := []string{"log*.sent", "log*.received"} // signatures differ in length

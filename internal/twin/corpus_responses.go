@@ -114,6 +114,11 @@ func (c *corpus) failures() {
 			req("POST", t.host, "/x", "content-type: application/grpc", "te: trailers", "content-length: 0"),
 		}})
 	}
+	for i := range c.list {
+		if c.list[i].to == "hole.twin:80" { // the kernel gives up at some time, or the connect time-out passes first
+			c.list[i].loose = []string{"log*.failure", "log*.details", "response.body", "response.header content-length", "log*.sent"}
+		}
+	}
 	each([][2]string{
 		{"unknown subset", "/unknown-subset"}, {"empty subset", "/empty-subset"}, {"unknown host", "/unknown-host"}, {"other port", "/elsewhere"},
 	}, func(name, path string) {
