@@ -34,7 +34,7 @@ func (p *pkg) name() string { return strings.TrimPrefix(p.ImportPath, module) }
 
 func packages(t *testing.T) []pkg {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Dir,Imports,Standard", "./...")
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-pgo=off", "-json=ImportPath,Dir,Imports,Standard", "./...")
 	cmd.Dir = root
 	out, err := cmd.Output()
 	if err != nil {
