@@ -2,7 +2,9 @@ package conformance_test
 
 import (
 	"context"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -56,5 +58,20 @@ func interop(t *testing.T, pod *testmesh.Pod, client, port, name string) {
 	out, err := pod.Exec(ctx, 0, client, "-server_host=interop", "-server_port="+port, "-test_case="+name, "-soak_iterations=20", "-soak_overall_timeout_seconds=25")
 	if err != nil {
 		t.Errorf("%.1000v\n%.500s", err, out)
+	}
+}
+
+func TestInteropIsOfTheVersionThatTheProductUses(t *testing.T) {
+	version := func(file string) string {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, after, _ := strings.Cut(string(text), "google.golang.org/grpc v")
+		v, _, _ := strings.Cut(after, "\n")
+		return v
+	}
+	if got, want := version("interop/go.mod"), version("../../go.mod"); got != want || got == "" {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
