@@ -26,32 +26,42 @@ func (c *corpus) inbound() {
 	}
 	for _, server := range []struct{ name, addr string }{{"permissive", "10.0.2.1"}, {"strict", "10.0.2.2"}} {
 		for name, h := range hellos {
-			for _, port := range []struct{ name, number string }{{"HTTP", "8080"}, {"auto", "8083"}, {"refused", "9999"}, {"undefined", "8099"}} {
-				if port.name == "undefined" && name != "plain" && name != "mutual" {
-					continue
-				}
-				t := c.add(trial{
-					name: "inbound/" + server.name + "/" + port.name + " " + name, from: "caller", to: server.addr + ":" + port.number, hello: h,
-					send: []string{get("server.twin:"+port.number, "/x")}, quiet: badQuiet, raw: port.name == "undefined",
-				})
-				if passes(h) {
-					t.loose = random
-				}
-			}
-			for _, port := range []struct{ name, number string }{{"TCP", "8084"}, {"refused TCP", "9998"}} {
-				t := c.add(trial{
-					name: "inbound/" + server.name + "/" + port.name + " " + name, from: "caller", to: server.addr + ":" + port.number, hello: h,
-					send: []string{"trial {id} \n", "abc"}, quiet: badQuiet, raw: true,
-				})
-				if passes(h) {
-					t.loose = random
-				}
-				if port.name == "refused TCP" { // the reset may overtake the handshake
-					t.loose = []string{"tls.*", "end", "response*", "log*.received"}
-				}
-			}
+			c.inboundHTTP(server.name, server.addr, name, h)
+			c.inboundTCP(server.name, server.addr, name, h)
 		}
 		c.add(trial{name: "inbound/" + server.name + "/silent", from: "caller", to: server.addr + ":8084", raw: true, quiet: 500 * time.Millisecond, after: "fin", loose: []string{"end"}})
+	}
+}
+
+// inboundHTTP sends a request to every kind of HTTP port behind a server's sidecar.
+func (c *corpus) inboundHTTP(server, addr, name string, h *hello) {
+	for _, port := range []struct{ name, number string }{{"HTTP", "8080"}, {"auto", "8083"}, {"refused", "9999"}, {"undefined", "8099"}} {
+		if port.name == "undefined" && name != "plain" && name != "mutual" {
+			continue
+		}
+		t := c.add(trial{
+			name: "inbound/" + server + "/" + port.name + " " + name, from: "caller", to: addr + ":" + port.number, hello: h,
+			send: []string{get("server.twin:"+port.number, "/x")}, quiet: badQuiet, raw: port.name == "undefined",
+		})
+		if passes(h) {
+			t.loose = random
+		}
+	}
+}
+
+// inboundTCP sends bytes to the TCP ports behind a server's sidecar.
+func (c *corpus) inboundTCP(server, addr, name string, h *hello) {
+	for _, port := range []struct{ name, number string }{{"TCP", "8084"}, {"refused TCP", "9998"}} {
+		t := c.add(trial{
+			name: "inbound/" + server + "/" + port.name + " " + name, from: "caller", to: addr + ":" + port.number, hello: h,
+			send: []string{"trial {id} \n", "abc"}, quiet: badQuiet, raw: true,
+		})
+		if passes(h) {
+			t.loose = random
+		}
+		if port.name == "refused TCP" { // the reset may overtake the handshake
+			t.loose = []string{"tls.*", "end", "response*", "log*.received"}
+		}
 	}
 }
 

@@ -107,11 +107,10 @@ func (t *town) run(ctx context.Context, c Config, p Proxy, trials []trial) (_ []
 		o.alter = alterRoute
 	}
 	say(c, "starting %s in %d pods", p, len(t.subjects))
-	g, gctx := errgroup.WithContext(ctx)
+	var g errgroup.Group
 	for _, s := range t.subjects {
 		g.Go(func() error { return s.start(ctx, p, o, &serving) })
 	}
-	_ = gctx
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
