@@ -20,7 +20,7 @@ UNIT = $(shell $(GO) list ./... | grep -v -e /internal/testmesh -e /internal/acc
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 .PHONY: demo
 demo: needs-mesh build ## bring up istiod and a small shop, and show what the sidecars do (KEEP=1 leaves it up)
@@ -77,6 +77,11 @@ pgo: build ## profile the sidecar under the benchmark, and keep the profile that
 twin: needs-mesh build ## compare with a real Envoy under one istiod (ALTER=route has to fail, ONLY='outbound/*', ALL=1 prints all)
 	$(GO) run ./internal/testmesh/cmd/meshbuild
 	@envoy=$$(scripts/envoy); $(GO) run ./internal/twin/cmd/twin -envoy "$$envoy" -bin $(CURDIR)/bin $(if $(ALTER),-alter '$(ALTER)') $(if $(ONLY),-only '$(ONLY)') $(if $(ALL),-all)
+
+.PHONY: h2spec
+h2spec: needs-mesh build ## every case of h2spec against a running sidecar, both sides (root)
+	$(GO) run ./internal/testmesh/cmd/meshbuild
+	OUTRIGGER_BIN_DIR=$(CURDIR)/bin OUTRIGGER_MUST_MESH=1 $(GO) test -count=1 -v -run H2spec ./internal/conformance
 
 .PHONY: lint
 lint: $(LINT) ## golangci-lint
