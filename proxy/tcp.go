@@ -90,6 +90,12 @@ func (t *TCP) carry(ctx context.Context, c *Conn, rec *flow.Record, up *upstream
 	if down.tcp == nil {
 		down.bulk = sock.Under(c.Conn)
 	}
+	switch { // what is spliced moves without us
+	case down.bulk != nil && other.tcp != nil:
+		other.hasten()
+	case down.tcp != nil && other.bulk != nil:
+		c.sock.hasten()
+	}
 	r := relay{down: down, up: other, idle: t.spec.IdleTimeout}
 	if t.spec.MaxDuration > 0 {
 		r.deadline = c.Flow.Start.Add(t.spec.MaxDuration)

@@ -140,7 +140,7 @@ func (c *Conn) flushLocked() error {
 	if len(c.gathered) == 0 {
 		return nil
 	}
-	_, err := c.TCPConn.Write(c.gathered)
+	_, err := c.w.do(c.gathered, c.raw.Write)
 	c.gathered = c.gathered[:0]
 	return err
 }

@@ -9,7 +9,7 @@
 //
 // A Conn is made from an accepted or dialled socket and lives as long; reading and
 // writing through the socket beside it is allowed. Only calls that end soon are made
-// this way: a large write goes the usual one, since the scheduler cannot stop the
+// this way: a very large write goes the usual one, since the scheduler cannot stop the
 // world meanwhile.
 //
 // It must not know what the bytes mean.
