@@ -16,6 +16,9 @@ LINT := $(CACHE)/tools/golangci-lint-$(LINT_VERSION)/golangci-lint
 
 # The packages that need no root; the rest talks to a real istiod.
 MESH = ./internal/testmesh/... ./internal/acceptance/... ./internal/conformance/... ./internal/demo/...
+# Without this the tests of cmd/outrigger would compile the product once more, by
+# its profile.
+TEST_FLAGS = -pgo=off
 UNIT = $(shell $(GO) list ./... | grep -v -e /internal/testmesh -e /internal/acceptance -e /internal/conformance -e /internal/demo)
 
 .PHONY: help
@@ -40,16 +43,16 @@ build: ## build the static binaries into bin/
 
 .PHONY: unit
 unit: ## unit tests without the race detector (allocation and timing tests run here)
-	$(GO) test $(UNIT)
+	$(GO) test $(TEST_FLAGS) $(UNIT)
 
 .PHONY: race
 race: needs-gcc ## unit tests with the race detector
-	CGO_ENABLED=1 $(GO) test -race $(UNIT)
+	CGO_ENABLED=1 $(GO) test $(TEST_FLAGS) -race $(UNIT)
 
 .PHONY: mesh
 mesh: needs-mesh build ## tests with a real istiod and network namespaces (root)
 	$(GO) run ./internal/testmesh/cmd/meshbuild
-	OUTRIGGER_BIN_DIR=$(CURDIR)/bin $(GO) test -count=1 -p 1 -timeout 30m $(MESH)
+	OUTRIGGER_BIN_DIR=$(CURDIR)/bin $(GO) test $(TEST_FLAGS) -count=1 -p 1 -timeout 30m $(MESH)
 
 .PHONY: bench
 bench: bench-ready ## measure what a sidecar costs beside Envoy, HAProxy and nginx (QUICK=1: a quarter of an hour, JSON=file, CASE=names)
