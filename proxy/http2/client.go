@@ -253,10 +253,11 @@ func (c *ClientConn) look(now int64) int64 {
 	return next
 }
 
-// errUnsent says that a request did not leave us.
+// errUnsent says that a request did not leave us, since the upstream has announced the
+// connection's end meanwhile: as good as refused.
 func errUnsent() error {
 	return &flow.Error{
-		Side: flow.SideUpstream, Flag: flow.UpstreamConnectionTermination, Kind: flow.KindTermination,
-		Retry: flow.RetryUnsent, Err: ErrGone,
+		Side: flow.SideUpstream, Flag: flow.UpstreamRemoteReset, Kind: flow.KindRefusedStream,
+		Retry: flow.RetryUnsent, Details: detailRefused, Err: ErrGone,
 	}
 }

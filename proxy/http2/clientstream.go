@@ -107,7 +107,7 @@ func (s *ClientStream) dispatch(r *httpmsg.Request) error {
 	}
 	g := &s.pump.cargo
 	*g = cargo{from: r.Body, length: r.ContentLength, trailer: &r.Trailer, head: s.head}
-	if n := int64(r.Body.Buffered()); n < 0 || n == r.ContentLength && n <= mediumBuffer {
+	if n := int64(r.Body.Buffered()); n < 0 || n == r.ContentLength && n <= mediumBuffer && s.fits(n) {
 		g.run(&s.stream)
 		if g.readErr != nil {
 			return g.readErr
@@ -116,6 +116,15 @@ func (s *ClientStream) dispatch(r *httpmsg.Request) error {
 	}
 	s.pump.start()
 	return nil
+}
+
+// fits reports whether so much content can be sent at once. Else the answer must be
+// awaited meanwhile: there may be one before there is room.
+func (s *ClientStream) fits(n int64) bool {
+	c := s.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return n <= min(c.peer.window, c.window.send) && !c.out.full()
 }
 
 // tunnels reports whether the stream is to become a stream of bytes.

@@ -191,6 +191,12 @@ func (c *conn) append(frames int, add func([]byte) []byte) {
 // control appends a frame that answers the peer, of which only so many may wait.
 func (c *conn) control(add func([]byte) []byte) {
 	c.append(1, add)
+	c.answered()
+}
+
+// answered counts a frame that was appended because the peer asked for it, and that
+// nothing else bounds.
+func (c *conn) answered() {
 	c.out.control++
 	c.out.urgent = true
 	switch {

@@ -222,7 +222,7 @@ func (c *ServerConn) admit() error {
 		c.beginHead()
 		c.out.buf = c.enc.appendStatus(c.out.buf, 100)
 		c.endHead(x.id, false)
-		c.out.urgent = true
+		c.answered()
 	}
 	c.crew.serve(x)
 	return nil
@@ -234,7 +234,7 @@ func (c *ServerConn) replyLocked(x *exchange) {
 	c.beginHead()
 	c.out.buf = c.enc.appendStatus(c.out.buf, h.err.Status)
 	c.endHead(x.id, true)
-	c.out.urgent = true
+	c.answered()
 	if !h.end {
 		c.resets.add(h.id)
 		c.control(func(b []byte) []byte { return appendReset(b, h.id, codeNo) })
