@@ -226,11 +226,17 @@ func (x *Exchange) openStream(c *upstream.Cluster, ep *lb.Endpoint) (*upstream.S
 	if why := x.ended(); why != nil { // no connection is made for who has left already
 		return nil, why
 	}
-	if stream, err = c.Open(x.Context(), ep, o); err != nil {
+	bounded, which := *o, boundRequest
+	if bounded.Deadline = x.trip.deadline; bounded.Deadline.IsZero() { // the request is not complete, or has for ever
+		if d := x.streamIdle(); d > 0 {
+			bounded.Deadline, which = time.Now().Add(d), boundIdle
+		}
+	}
+	if stream, err = c.Open(x.Context(), ep, &bounded); err != nil {
 		if why := x.ended(); why != nil {
 			return nil, why
 		}
-		return nil, err
+		return nil, x.classify(c, err, which)
 	}
 	return stream, nil
 }
