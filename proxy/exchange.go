@@ -49,6 +49,7 @@ type passage struct {
 type trip struct {
 	cluster *WeightedCluster
 	stream  *upstream.Stream
+	tcp     *upstream.Conn // of a CONNECT that ends here, instead of stream
 	hint    lb.Hint
 	tried   [4]*lb.Endpoint
 	// sent is set when a 1xx response went downstream: no more retries.
@@ -85,6 +86,7 @@ type leave struct {
 
 	mu     sync.Mutex
 	stream *upstream.Stream        // guarded by mu; what to abort
+	tcp    *upstream.Conn          // guarded by mu; the same
 	cause  error                   // guarded by mu
 	ctx    context.Context         //nolint:containedctx // guarded by mu; made when somebody waits
 	cancel context.CancelCauseFunc // guarded by mu; nil without ctx
@@ -121,7 +123,7 @@ func (h *HTTP) exchange(s *session, w httpmsg.ResponseWriter, r *httpmsg.Request
 	h.stamp(x)
 	x.noteRequest()
 	routed := h.match(x)
-	if x.Rule == nil && x.Request.Method == "CONNECT" {
+	if x.Rule == nil && x.Request.Method == connectMethod {
 		x.reply(routed.closing())
 		return
 	}
@@ -169,7 +171,7 @@ func (h *HTTP) admit(x *Exchange) *Reply {
 	if r.Authority == "" {
 		r.Authority = h.spec.DefaultHost
 	}
-	if r.Method == "CONNECT" {
+	if r.Method == connectMethod {
 		return nil
 	}
 	switch {
@@ -242,17 +244,28 @@ func (h *HTTP) decorate(x *Exchange) {
 	}
 }
 
-// upgrade refuses upgrades that are not configured.
+// upgrade refuses upgrades that neither the rule nor the chain allows.
 func (h *HTTP) upgrade(x *Exchange) *Reply {
-	switch {
-	case x.Request.Method == "CONNECT":
-		if !slices.Contains(h.spec.Upgrades, "connect") {
-			return replyUpgradeFailed
-		}
-	case x.Request.Upgrade != "" && !slices.Contains(h.spec.Upgrades, x.Request.Upgrade):
-		return replyUpgradeFailed
+	token := x.Request.Upgrade
+	if x.Request.Method == connectMethod {
+		token = connectToken
 	}
-	return nil
+	if token == "" {
+		return nil
+	}
+	if x.Rule != nil {
+		if may, ok := x.Rule.Tunnels.Upgrades[token]; ok {
+			return unless(may, replyUpgradeFailed)
+		}
+	}
+	return unless(slices.Contains(h.spec.Upgrades, token), replyUpgradeFailed)
+}
+
+func unless(may bool, r *Reply) *Reply {
+	if may {
+		return nil
+	}
+	return r
 }
 
 // filter asks the filters in their order; the first reply ends the trip.
@@ -285,7 +298,7 @@ func (h *HTTP) respond(x *Exchange) {
 	resp := x.Response
 	rec := &x.Record
 	now := time.Now()
-	if !h.spec.SuppressEnvoyHeaders && x.Request.Upgrade == "" { // an upgrade has no end
+	if !h.spec.SuppressEnvoyHeaders && !x.tunnels() { // these have no end
 		if done := x.body.completed(); !done.IsZero() {
 			resp.Header.Set("x-envoy-upstream-service-time", milliseconds(now.Sub(done)))
 		}
@@ -389,6 +402,9 @@ func (x *Exchange) end(why error) {
 	if x.leave.stream != nil {
 		x.leave.stream.Abort(why)
 	}
+	if x.leave.tcp != nil {
+		interruptTCP(x.leave.tcp)
+	}
 	if x.leave.cancel != nil {
 		x.leave.cancel(why)
 	}
@@ -473,6 +489,7 @@ func (x *Exchange) letGo() {
 
 // closeStream gives the attempt's connection back.
 func (x *Exchange) closeStream() {
+	x.closeTCP()
 	stream := x.trip.stream
 	if stream == nil {
 		return

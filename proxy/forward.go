@@ -161,6 +161,9 @@ func (x *Exchange) prepare(w *WeightedCluster) {
 
 // armTimeout starts the rule's timeout, which runs from the end of the request.
 func (x *Exchange) armTimeout(d time.Duration) {
+	if x.Request.Method == connectMethod { // whose request goes on
+		return
+	}
 	if done := x.body.completed(); !done.IsZero() {
 		x.trip.deadline = done.Add(d)
 		return
@@ -202,6 +205,9 @@ func (x *Exchange) attempt(c *upstream.Cluster, perTry time.Duration) error {
 	x.body.note()
 	up.Endpoint = ep.Addr()
 	x.trip.hint.Tried = append(x.trip.hint.Tried, ep)
+	if x.Rule.Tunnels.Terminate && x.Request.Method == connectMethod {
+		return x.terminate(c, ep)
+	}
 	stream, err := x.openStream(c, ep)
 	if err != nil {
 		return err

@@ -43,6 +43,7 @@ type Rule struct {
 	GRPC    *GRPCTimeout
 	Retry   *Retry
 	Rewrite *Rewrite
+	Tunnels RuleTunnels
 
 	Edits RuleEdits
 
@@ -50,6 +51,15 @@ type Rule struct {
 	Filters []Filter
 	// Ext is lent to observers through the record.
 	Ext any
+}
+
+// RuleTunnels says what a rule does with requests that become streams of bytes.
+type RuleTunnels struct {
+	// Upgrades overrides by token, in lower case, which upgrades may pass; "connect"
+	// is CONNECT.
+	Upgrades map[string]bool
+	// Terminate ends CONNECT here: its bytes go to the cluster over TCP.
+	Terminate bool
 }
 
 // RuleEdits are the header changes of a rule.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"sync/atomic"
+	"time"
 
 	"github.com/outrigger-mesh/outrigger/flow"
 	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
@@ -14,15 +15,18 @@ import (
 // that has nothing more to say ends it, as in Envoy, though we let the other one
 // finish.
 func (x *Exchange) tunnel(resp *httpmsg.Response) {
-	t := &tunnelSide{ReadWriteCloser: resp.Tunnel}
+	t := &tunnelSide{ReadWriteCloser: resp.Tunnel, idle: x.streamIdle()}
 	resp.Tunnel = t
 	rec := &x.Record
 	n, err := x.w.WriteResponse(resp)
 	rec.Response.Bytes, rec.Request.Bytes = n, t.up.Load()
 	switch {
+	case errors.Is(x.ended(), errTooLong):
+		rec.Details = errTooLong.Details
 	case errors.Is(err, tunnel.ErrIdle):
 		rec.Flags.Set(flow.StreamIdleTimeout)
 		rec.Details = "stream_idle_timeout"
+	case t.first.Load() == upstreamFirst && x.trip.tcp != nil && err == nil: // an end like any other
 	case t.first.Load() == upstreamFirst:
 		rec.Flags.Set(flow.UpstreamConnectionTermination)
 		rec.Details = resetDetails("upstream_reset_after_response_started", causeOf(flow.KindTermination).reset, "")
@@ -43,10 +47,15 @@ const (
 // who ends first.
 type tunnelSide struct {
 	io.ReadWriteCloser
+	idle time.Duration // immutable
 
 	up    atomic.Int64
 	first atomic.Int32
 }
+
+// IdleTimeout is how long the tunnel may idle: the rule may say otherwise than its
+// chain.
+func (t *tunnelSide) IdleTimeout() time.Duration { return t.idle }
 
 // Read returns what the upstream sends.
 func (t *tunnelSide) Read(p []byte) (int, error) {

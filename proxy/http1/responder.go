@@ -33,9 +33,9 @@ var (
 
 func (w *responder) begin() {
 	w.started, w.tunnelled, w.err = false, false, nil
-	// What follows a request for an upgrade may be meant for the new protocol: it is
-	// never taken for a request.
-	w.closing = !w.c.parser.keepAlive || w.c.req.Upgrade != ""
+	// What follows a request for an upgrade, or CONNECT, may be meant for the new
+	// protocol: it is never taken for a request.
+	w.closing = !w.c.parser.keepAlive || w.c.req.Upgrade != "" || w.c.req.Method == "CONNECT"
 }
 
 // Started reports whether a final head was begun.

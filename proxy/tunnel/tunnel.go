@@ -23,11 +23,17 @@ const bufferSize = 16 << 10
 
 var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
+// Idler is an upstream that knows better how long its tunnel may idle; 0 is for ever.
+type Idler interface{ IdleTimeout() time.Duration }
+
 // Relay copies both ways until both directions have ended, and returns the bytes
 // that went down. An end in one direction is passed on; an error ends both. The
 // tunnel may idle for the given time, 0 being no bound, and for half once only one
 // direction is left, so that a peer that never closes does not keep it.
 func Relay(down, up io.ReadWriteCloser, idle, half time.Duration) (int64, error) {
+	if i, ok := up.(Idler); ok {
+		idle = i.IdleTimeout()
+	}
 	t := &tunnel{down: down, up: up}
 	t.guard(idle)
 	defer t.guardEnd()

@@ -195,6 +195,13 @@ func common(change func(*tlsv3.CommonTlsContext)) func(*testing.T, *tlsv3.Downst
 	return func(_ *testing.T, m *tlsv3.DownstreamTlsContext) { change(m.GetCommonTlsContext()) }
 }
 
+const upgradeNames = "envoy.config.route.v3.RouteAction.UpgradeConfig"
+
+// connecting is an upgrade of a route that ends CONNECT.
+func connecting(kind string, c *routev3.RouteAction_UpgradeConfig_ConnectConfig) []*routev3.RouteAction_UpgradeConfig {
+	return []*routev3.RouteAction_UpgradeConfig{{UpgradeType: kind, ConnectConfig: c}}
+}
+
 // forwarding spoils the action of the route.
 func forwarding(change func(*routev3.RouteAction)) func(*testing.T, *routev3.Route) {
 	return func(_ *testing.T, m *routev3.Route) { change(m.GetRoute()) }
@@ -454,6 +461,18 @@ func refusedRoutes() []spoiled {
 		{of: "envoy.config.route.v3.Route.filter_action", want: "routes[0]: action", route: func(_ *testing.T, m *routev3.Route) {
 			m.Action = &routev3.Route_FilterAction{FilterAction: new(routev3.FilterAction)}
 		}},
+		{of: upgradeNames + ".upgrade_type", want: "routes[0].route.upgrade_configs[1].upgrade_type: \"websocket\" is there twice", route: forwarding(func(m *routev3.RouteAction) {
+			m.UpgradeConfigs = []*routev3.RouteAction_UpgradeConfig{{UpgradeType: "websocket"}, {UpgradeType: "WebSocket"}}
+		})},
+		{of: upgradeNames + ".connect_config", want: `upgrade_configs[0].connect_config: goes with CONNECT only, not with "websocket"`, route: forwarding(func(m *routev3.RouteAction) {
+			m.UpgradeConfigs = connecting("websocket", &routev3.RouteAction_UpgradeConfig_ConnectConfig{})
+		})},
+		{of: upgradeNames + ".ConnectConfig.proxy_protocol_config", want: "upgrade_configs[0].connect_config.proxy_protocol_config", route: forwarding(func(m *routev3.RouteAction) {
+			m.UpgradeConfigs = connecting("CONNECT", &routev3.RouteAction_UpgradeConfig_ConnectConfig{ProxyProtocolConfig: &corev3.ProxyProtocolConfig{}})
+		})},
+		{of: upgradeNames + ".ConnectConfig.allow_post", want: "upgrade_configs[0].connect_config.allow_post", route: forwarding(func(m *routev3.RouteAction) {
+			m.UpgradeConfigs = connecting("CONNECT", &routev3.RouteAction_UpgradeConfig_ConnectConfig{AllowPost: true})
+		})},
 		{of: "envoy.config.route.v3.Route.non_forwarding_action", want: "routes[0]: action", route: func(_ *testing.T, m *routev3.Route) {
 			m.Action = &routev3.Route_NonForwardingAction{NonForwardingAction: new(routev3.NonForwardingAction)}
 		}},

@@ -148,6 +148,7 @@ func routeAction(s scope, level *routeLevel, rule *proxy.Rule, m *routev3.RouteM
 	}
 	rule.Retry = retryPolicy(s.in("retry_policy"), a.GetRetryPolicy())
 	rule.Rewrite = rewrite(s, m, a)
+	rule.Tunnels = ruleTunnels(s, a)
 	if len(a.GetRateLimits()) > 0 {
 		s.in("rate_limits").fail("is not supported")
 	}
