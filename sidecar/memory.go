@@ -8,13 +8,21 @@ import (
 )
 
 // The collector's settings, as runtime/debug.SetGCPercent takes them. While the
-// first configuration arrives, collecting costs more time than it saves memory;
-// afterwards a sidecar's heap is small and changes little, and what istiod sent lies
-// outside of it.
+// first configuration arrives, collecting costs more time than it saves memory.
+// Afterwards a sidecar's heap is small, and what istiod sent lies outside of it: it
+// may grow by half, or by roomServing, since a few megabytes in use would else be
+// collected for every few dozen new connections. trim gives the room back.
 const (
 	gcPercentStarting = 200
-	gcPercentServing  = 50
+	gcPercentLeast    = 50
+	gcPercentMost     = 200
+	roomServing       = 8 << 20
 )
+
+// gcPercent is the setting for a heap with so much in use.
+func gcPercent(live uint64) int {
+	return int(min(max(100*roomServing/max(live, 1), gcPercentLeast), gcPercentMost)) //nolint:gosec // at most gcPercentMost
+}
 
 // settleTime is how long after the first readiness the memory of the start is given
 // back to the system; a sidecar that never gets ready settles at startLimit.
@@ -40,7 +48,7 @@ func (s *Sidecar) settle(ctx context.Context) error {
 			return nil
 		}
 	}
-	debug.SetGCPercent(gcPercentServing)
+	debug.SetGCPercent(gcPercentLeast)
 	freeMemory()
 	trim(ctx)
 	return nil
@@ -70,13 +78,19 @@ func trim(ctx context.Context) {
 	look := time.NewTicker(trimLook)
 	defer look.Stop()
 	m := newMeter()
+	percent := gcPercentLeast
 	for {
 		select {
 		case <-look.C:
 		case <-ctx.Done():
 			return
 		}
-		if m.read(); m.quiet() && m.slack() > max(minSlack, m.live()/4) {
+		m.read()
+		if now := gcPercent(m.live()); now > percent+percent/4 || now < percent-percent/4 {
+			percent = now
+			debug.SetGCPercent(percent)
+		}
+		if m.quiet() && m.slack() > max(minSlack, m.live()/4) {
 			freeMemory()
 			m.read()
 			m.stacks = m.value(meterStacks)
