@@ -69,6 +69,59 @@ func TestUpstreamFailures(t *testing.T) {
 	}
 }
 
+func TestResponseThatIsCompleteOutlivesWhatComesAfter(t *testing.T) {
+	errLate := &flow.Error{Side: flow.SideInternal, Kind: flow.KindTimeout}
+	for name, after := range map[string]func(p *peer, s *http2.ClientStream){
+		"an abort": func(_ *peer, s *http2.ClientStream) { s.Abort(errLate) },
+		"the connection's end": func(p *peer, _ *http2.ClientStream) {
+			_ = p.WriteGoAway(1<<31-1, xhttp2.ErrCodeNo, nil)
+			p.conn.Close()
+		},
+	} {
+		for _, body := range []string{"", "body"} {
+			t.Run(name+" "+body, func(t *testing.T) {
+				p, up := upstream(t, http2.ClientOptions{})
+				s, err := up.Open()
+				if err != nil {
+					t.Fatal(err)
+				}
+				r, arrived := get("/"), make(chan struct{})
+				r.Interim = func(int, *httpmsg.Header) error { // all has come before the head is returned
+					<-arrived
+					after(p, s)
+					return nil
+				}
+				go func() {
+					defer close(arrived)
+					p.preface()
+					id := p.head(0)
+					p.headers(id, false, ":status", "103")
+					p.headers(id, body == "", ":status", "200", "grpc-status", "4")
+					if body != "" {
+						_ = p.WriteData(id, true, []byte(body))
+					}
+					_ = p.WritePing(false, [8]byte{1})
+					p.until("an answer to the ping", func(f xhttp2.Frame) bool {
+						ping, ok := f.(*xhttp2.PingFrame)
+						return ok && ping.IsAck()
+					})
+				}()
+				resp, err := s.RoundTrip(r, time.Time{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer s.Close()
+				if body == "" && resp.Body != httpmsg.NoBody {
+					t.Error("a response that ended with its head has a body")
+				}
+				if got, err := io.ReadAll(resp.Body); err != nil || string(got) != body {
+					t.Errorf("got %q, %v", got, err)
+				}
+			})
+		}
+	}
+}
+
 func TestInterimResponses(t *testing.T) {
 	p, up := upstream(t, http2.ClientOptions{})
 	r := get("/")

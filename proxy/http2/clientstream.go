@@ -316,7 +316,7 @@ func (s *ClientStream) SetBodyDeadline(t time.Time) {
 }
 
 // Abort ends the exchange with err, and no other. It may be called from any
-// goroutine, before Close.
+// goroutine, before Close. A response that has come to its end stays whole.
 func (s *ClientStream) Abort(err error) {
 	c := s.c
 	c.mu.Lock()
@@ -326,7 +326,7 @@ func (s *ClientStream) Abort(err error) {
 }
 
 func (s *ClientStream) abortLocked(err error) {
-	if s.err == nil {
+	if s.err == nil && !s.in.ended {
 		s.err = err
 	}
 	if s.id != 0 && !s.complete() {

@@ -334,8 +334,12 @@ func (c *conn) finish(err error, users func()) {
 		cut = io.ErrUnexpectedEOF // or who reads a body takes its cut for its end
 	}
 	for _, s := range c.streams {
-		if !s.complete() {
+		switch {
+		case s.complete():
+		case c.server || !s.in.ended:
 			s.failLocked(s.lost(cut))
+		default:
+			s.send.ring() // the response is complete: nobody needs the rest of the request
 		}
 	}
 	c.mu.Unlock()
