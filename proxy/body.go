@@ -38,6 +38,8 @@ type requestBody struct {
 	kept []byte // what passed
 	at   int    // how much of kept this attempt has read
 	pool *[]byte
+
+	pieces httpmsg.PieceReader // of src, where it has them
 }
 
 // begin puts the body in its place; a request without one is complete.
@@ -133,7 +135,7 @@ func (b *requestBody) end() {
 		putBuffer(b.pool)
 	}
 	b.src, b.onDone, b.late, b.pool, b.kept, b.at, b.n, b.here = nil, nil, nil, nil, nil, 0, 0, 0
-	b.idle = nil
+	b.idle, b.pieces = nil, nil
 	b.stalled.Store(false)
 	b.slow.Store(false)
 	b.keep.Store(false)
@@ -148,24 +150,50 @@ func (b *requestBody) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	n, err := b.src.Read(p)
-	b.n += int64(n)
-	if n > 0 && b.keep.Load() {
-		if len(b.kept)+n > replayLimit {
+	return n, b.passed(p[:n], err)
+}
+
+// Pieces reads the body by pieces where it comes so, and nothing is to be replayed.
+func (b *requestBody) Pieces() httpmsg.PieceReader {
+	if b.at < len(b.kept) {
+		return nil
+	}
+	if b.pieces = httpmsg.Pieces(b.src); b.pieces == nil {
+		return nil
+	}
+	return b
+}
+
+// ReadPiece is Read.
+func (b *requestBody) ReadPiece() (httpmsg.Piece, error) {
+	piece, err := b.pieces.ReadPiece()
+	var p []byte
+	if piece != nil {
+		p = piece.Bytes()
+	}
+	return piece, b.passed(p, err)
+}
+
+// passed notes what came of a read, and returns its error as the exchange sees it.
+func (b *requestBody) passed(p []byte, err error) error {
+	b.n += int64(len(p))
+	if len(p) > 0 && b.keep.Load() {
+		if len(b.kept)+len(p) > replayLimit {
 			b.keep.Store(false)
 		} else {
-			b.kept = append(b.kept, p[:n]...)
+			b.kept = append(b.kept, p...)
 			b.at = len(b.kept)
 		}
 	}
-	if b.idle != nil && n > 0 {
+	if b.idle != nil && len(p) > 0 {
 		b.idle.moved()
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		switch {
 		case b.slow.Load():
-			return n, errSlowRequest
+			return errSlowRequest
 		case b.stalled.Load():
-			return n, errStalledRequest
+			return errStalledRequest
 		}
 	}
 	if errors.Is(err, io.EOF) && b.took.Load() == 0 {
@@ -175,7 +203,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 			b.onDone()
 		}
 	}
-	return n, err
+	return err
 }
 
 // Buffered counts what is to be replayed, too.

@@ -68,7 +68,8 @@ func (c *idleClock) stop() {
 // idleBody is a response's body under the stream idle timeout.
 type idleBody struct {
 	httpmsg.Body
-	clock *idleClock
+	clock  *idleClock
+	pieces httpmsg.PieceReader // of Body, where it has them
 }
 
 // Read notes that something moved: the response, or the downstream that took what
@@ -78,6 +79,22 @@ func (b *idleBody) Read(p []byte) (int, error) {
 	n, err := b.Body.Read(p)
 	b.clock.moved()
 	return n, err
+}
+
+// Pieces reads the body by pieces where it comes so.
+func (b *idleBody) Pieces() httpmsg.PieceReader {
+	if b.pieces = httpmsg.Pieces(b.Body); b.pieces == nil {
+		return nil
+	}
+	return b
+}
+
+// ReadPiece is Read.
+func (b *idleBody) ReadPiece() (httpmsg.Piece, error) {
+	b.clock.moved()
+	piece, err := b.pieces.ReadPiece()
+	b.clock.moved()
+	return piece, err
 }
 
 // streamIdle is how long an exchange may be without any movement; 0 is for ever.

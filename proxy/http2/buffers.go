@@ -1,6 +1,10 @@
 package http2
 
-import "sync"
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+)
 
 // The sizes of pooled buffers: a small message, a frame, many frames.
 const (
@@ -18,6 +22,7 @@ var (
 	mediumPool = sync.Pool{New: func() any { return new([mediumBuffer]byte) }}
 	largePool  = sync.Pool{New: func() any { return new([largeBuffer]byte) }}
 	chunkPool  = sync.Pool{New: func() any { return new(chunk) }}
+	slabPool   = sync.Pool{New: func() any { return new(slab) }}
 )
 
 // getBuffer returns a buffer of at least size bytes, at its full length.
@@ -46,10 +51,37 @@ func putBuffer(b []byte) {
 	}
 }
 
+// slab is a large buffer of a reader, of which others may hold parts. It goes back
+// when the last of them has let go.
+type slab struct {
+	b    []byte
+	refs atomic.Int32
+}
+
+func newSlab() *slab {
+	k := slabPool.Get().(*slab) //nolint:forcetypeassert // the pool holds nothing else
+	k.b = getBuffer(largeBuffer)
+	k.refs.Store(1)
+	return k
+}
+
+// lent reports whether somebody besides the reader holds a part.
+func (k *slab) lent() bool { return k != nil && k.refs.Load() > 1 }
+
+func (k *slab) drop() {
+	if k.refs.Add(-1) > 0 {
+		return
+	}
+	putBuffer(k.b)
+	k.b = nil
+	slabPool.Put(k)
+}
+
 // chunk is a piece of content that waits to be read: b[r:w].
 type chunk struct {
 	next *chunk
 	b    []byte
+	of   *slab // which b is a part of; nil where b is the chunk's own
 	r, w int
 }
 
@@ -61,8 +93,27 @@ func newChunk(p []byte) *chunk {
 	return k
 }
 
+// lend makes a chunk of p, a part of the slab, without a copy.
+func (k *slab) lend(p []byte) *chunk {
+	k.refs.Add(1)
+	n := chunkPool.Get().(*chunk) //nolint:forcetypeassert // the pool holds nothing else
+	n.b, n.of = slices.Clip(p), k
+	n.r, n.w = 0, len(p)
+	return n
+}
+
+// Bytes is what of the chunk was not read.
+func (k *chunk) Bytes() []byte { return k.b[k.r:k.w] }
+
+// Free gives the chunk's memory back.
+func (k *chunk) Free() { k.free() }
+
 func (k *chunk) free() {
-	putBuffer(k.b)
-	k.b, k.next = nil, nil
+	if k.of != nil {
+		k.of.drop()
+	} else {
+		putBuffer(k.b)
+	}
+	k.b, k.of, k.next = nil, nil, nil
 	chunkPool.Put(k)
 }

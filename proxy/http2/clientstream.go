@@ -402,22 +402,40 @@ type responseBody struct {
 
 // Read waits for content.
 func (b *responseBody) Read(p []byte) (int, error) {
-	s := b.s
-	n, err := s.receive(p, s.lasts)
-	switch {
-	case err == nil:
-	case errors.Is(err, io.EOF):
-		s.res.Trailer = s.trailer
-		s.endPump() // the response is complete, whatever became of the request
-	default:
-		s.endPump()
-		if fe, ok := flow.AsError(err); ok && fe.Retry != flow.RetryNever {
-			final := *fe
-			final.Retry = flow.RetryNever
-			return n, &final
-		}
+	n, err := b.s.receive(p, b.s.lasts)
+	if err != nil {
+		err = b.over(err)
 	}
 	return n, err
+}
+
+// ReadPiece waits for content.
+func (b *responseBody) ReadPiece() (httpmsg.Piece, error) {
+	k, err := b.s.receivePiece(b.s.lasts)
+	if err != nil {
+		err = b.over(err)
+	}
+	return k, err
+}
+
+// Pieces reads the body as it lies.
+func (b *responseBody) Pieces() httpmsg.PieceReader { return b }
+
+// over is called when a read has met the body's end, or an error.
+func (b *responseBody) over(err error) error {
+	s := b.s
+	if errors.Is(err, io.EOF) {
+		s.res.Trailer = s.trailer
+		s.endPump() // the response is complete, whatever became of the request
+		return err
+	}
+	s.endPump()
+	if fe, ok := flow.AsError(err); ok && fe.Retry != flow.RetryNever {
+		final := *fe
+		final.Retry = flow.RetryNever
+		return &final
+	}
+	return err
 }
 
 // Buffered is the number of bytes that were received and not read yet.

@@ -9,7 +9,9 @@
 // idles it holds no buffer.
 //
 // Content is bounded by the windows: a stream's is given back when its content was
-// consumed, so that a reader that stops holds no more than one window.
+// consumed, so that a reader that stops holds no more than one window. A large body
+// is not copied on its way between plain sockets: the reader lends parts of its
+// buffer, which the other connection's output writes and gives back.
 //
 // The package must not know routes, clusters, policies or xDS.
 package http2

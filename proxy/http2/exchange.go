@@ -266,6 +266,7 @@ var (
 	_ httpmsg.Body          = (*requestBody)(nil)
 	_ httpmsg.Interruptible = (*requestBody)(nil)
 	_ httpmsg.Counted       = (*requestBody)(nil)
+	_ httpmsg.Piecewise     = (*requestBody)(nil)
 )
 
 // Read waits for content.
@@ -276,6 +277,18 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// ReadPiece waits for content.
+func (b *requestBody) ReadPiece() (httpmsg.Piece, error) {
+	k, err := b.x.receivePiece(0)
+	if errors.Is(err, io.EOF) {
+		b.x.req.Trailer = b.x.trailer
+	}
+	return k, err
+}
+
+// Pieces reads the body as it lies.
+func (b *requestBody) Pieces() httpmsg.PieceReader { return b }
 
 // Buffered is the number of bytes that were received and not read yet.
 func (b *requestBody) Buffered() int { return b.x.buffered() }

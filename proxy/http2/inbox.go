@@ -3,6 +3,8 @@ package http2
 import (
 	"io"
 	"time"
+
+	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
 )
 
 // inbox holds the content of a stream that waits to be read. It is guarded by the
@@ -139,45 +141,72 @@ func (c *conn) credit() bool {
 // receive is Read of a body: it waits for content, at most as long as streams may
 // idle or until limit, a time on the connection's clock.
 func (s *stream) receive(p []byte, limit int64) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	if err := s.content(limit); err != nil {
+		return 0, err
+	}
+	n := s.take(p)
+	return n, s.took(n)
+}
+
+// receivePiece is receive for who takes content as it lies.
+func (s *stream) receivePiece(limit int64) (httpmsg.Piece, error) {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	if err := s.content(limit); err != nil {
+		return nil, err
+	}
+	k := s.in.pop()
+	n := k.w - k.r
+	s.in.size -= n
+	return k, s.took(n)
+}
+
+// content waits until there is some. The caller holds the lock.
+func (s *stream) content(limit int64) error {
 	c := s.c
 	idle := limit == 0 && c.streamIdle > 0
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	for {
-		if s.in.first != nil && !s.in.closed && !s.in.interrupted {
-			n := s.take(p)
-			s.in.read += int64(n)
-			if !s.in.closed && s.consumed(n) {
-				c.mu.Unlock()
-				c.flush()
-				c.mu.Lock()
-			}
-			if s.in.first == nil && s.in.ended {
-				return n, io.EOF
-			}
-			return n, nil
-		}
-		if len(p) == 0 {
-			return 0, nil
-		}
 		switch {
 		case s.in.closed:
-			return 0, errBodyClosed
+			return errBodyClosed
 		case s.in.interrupted:
-			return 0, errInterrupted
+			return errInterrupted
+		case s.in.first != nil:
+			return nil
 		case s.in.ended && s.err == nil:
-			return 0, io.EOF
+			return io.EOF
 		case s.err != nil:
-			return 0, s.err
+			return s.err
 		}
 		if idle {
 			limit = c.since(time.Now().Add(c.streamIdle))
 			idle = false
 		} else if limit > 0 && c.since(time.Now()) >= limit {
-			return 0, s.late()
+			return s.late()
 		}
 		s.waitRecv(limit)
 	}
+}
+
+// took accounts for n bytes that were read, and returns io.EOF if they were the last.
+// The caller holds the lock.
+func (s *stream) took(n int) error {
+	c := s.c
+	s.in.read += int64(n)
+	if !s.in.closed && s.consumed(n) {
+		c.mu.Unlock()
+		c.flush()
+		c.mu.Lock()
+	}
+	if s.in.first == nil && s.in.ended {
+		return io.EOF
+	}
+	return nil
 }
 
 // waitRecv parks until something was received, at most until limit. The caller holds

@@ -9,6 +9,16 @@ import (
 	"github.com/outrigger-mesh/outrigger/sock"
 )
 
+const (
+	// minLent is the least content that is passed on as it lies in the reader's
+	// slab: less would hold more memory than it is worth.
+	minLent = 8 << 10
+	// lentShare is which part of a connection's window may wait in that way, so that
+	// the slabs that it holds are no larger than the window. What comes beyond is
+	// copied, and takes no more room than it has bytes.
+	lentShare = largeBuffer / minLent
+)
+
 // input buffers what a connection delivers. It belongs to the reader's goroutine.
 // While it waits for the first byte of a frame it holds no buffer.
 type input struct {
@@ -20,8 +30,9 @@ type input struct {
 	pause func()
 
 	buf  []byte
+	of   *slab // which buf is, once much comes: its content may be lent
 	r, w int
-	bulk bool  // the last read filled the buffer
+	much bool  // comes, so that a slab is worth its memory
 	err  error // what ended the stream
 	// first is where the first bytes go if nc is no socket.
 	first [frameHeadLen]byte
@@ -106,8 +117,7 @@ func (in *input) fill(between bool) error {
 	switch {
 	case in.r < in.w:
 		if in.r > 0 {
-			in.w = copy(in.buf, in.buf[in.r:in.w])
-			in.r = 0
+			in.shift()
 		}
 		if in.w == len(in.buf) {
 			in.grow()
@@ -115,10 +125,9 @@ func (in *input) fill(between bool) error {
 	case in.raw == nil && between:
 		in.free()
 	case in.buf != nil:
-		in.r, in.w = 0, 0
-		in.adapt()
+		in.renew()
 	case in.raw == nil:
-		in.buf = getBuffer(mediumBuffer)
+		in.get()
 	}
 	n, err := in.wait()
 	in.w += n
@@ -126,23 +135,57 @@ func (in *input) fill(between bool) error {
 		in.err = err
 		return err
 	}
-	in.bulk = in.w == len(in.buf)
+	if in.raw != nil && (n >= mediumBuffer || n < minLent) { // TLS gives no more than a record
+		in.much = n >= mediumBuffer
+	}
 	return nil
 }
 
-// adapt takes a larger buffer after a read that filled a smaller one.
-func (in *input) adapt() {
-	if in.bulk && len(in.buf) < largeBuffer {
-		putBuffer(in.buf)
-		in.buf = getBuffer(largeBuffer)
+// shift brings what is there to the front of a buffer.
+func (in *input) shift() {
+	rest := in.buf[in.r:in.w]
+	if !in.of.lent() {
+		in.r, in.w = 0, copy(in.buf, rest)
+		return
+	}
+	b := newSlab()
+	n := copy(b.b, rest)
+	in.free()
+	in.buf, in.of, in.w = b.b, b, n
+}
+
+// renew readies an empty buffer for the next read: behind what of it is lent, where
+// that leaves much, or else another one.
+func (in *input) renew() {
+	switch {
+	case in.of == nil && in.much, in.of.lent() && len(in.buf)-in.w < largeBuffer/2:
+		in.free()
+		in.get()
+	case in.of.lent():
+		in.r = in.w
+	default:
+		in.r, in.w = 0, 0
 	}
 }
 
+// get takes an empty buffer.
+func (in *input) get() {
+	if !in.much {
+		in.buf = getBuffer(mediumBuffer)
+		return
+	}
+	in.of = newSlab()
+	in.buf = in.of.b
+}
+
+// lends reports whether p, which was read, may be passed on as it lies.
+func (in *input) lends(p []byte) bool { return in.of != nil && len(p) >= minLent }
+
 func (in *input) grow() {
 	b := getBuffer(len(in.buf) + 1)
-	copy(b, in.buf[:in.w])
-	putBuffer(in.buf)
-	in.buf = b
+	n := copy(b, in.buf[:in.w])
+	in.free()
+	in.buf, in.w = b, n
 }
 
 func (in *input) wait() (int, error) {
@@ -165,18 +208,18 @@ func (in *input) waitRead() (int, error) {
 	if n == 0 {
 		return 0, err
 	}
-	in.buf = getBuffer(mediumBuffer)
+	in.get()
 	return copy(in.buf, in.first[:n]), nil
 }
 
 // readReady takes what a socket has; false means that it has nothing yet.
 func (in *input) readReady(fd uintptr) bool {
 	if in.buf == nil {
-		in.buf = getBuffer(mediumBuffer)
+		in.get()
 	}
 	n, err := sock.Read(int(fd), in.buf[in.w:]) //nolint:gosec // descriptors are small
 	if errors.Is(err, syscall.EAGAIN) {
-		if in.w == 0 {
+		if in.r == in.w {
 			in.free()
 		}
 		return false
@@ -187,10 +230,13 @@ func (in *input) readReady(fd uintptr) bool {
 
 // free gives the buffer back.
 func (in *input) free() {
-	if in.buf != nil {
+	switch {
+	case in.of != nil:
+		in.of.drop()
+	case in.buf != nil:
 		putBuffer(in.buf)
-		in.buf = nil
 	}
+	in.buf, in.of = nil, nil
 	in.r, in.w = 0, 0
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
 	"github.com/outrigger-mesh/outrigger/sock"
 )
 
@@ -18,17 +19,37 @@ const (
 	// wait outside.
 	outputLimit = 256 << 10
 	// quickWrite is the most that is given to a socket in one call.
-	quickWrite = 32 << 10
+	quickWrite = 64 << 10
+	// fewSegments is how many a connection without streams keeps room for.
+	fewSegments = 8
 	// defaultWriteTimeout is how long a peer may take no bytes at all, where nothing
 	// else bounds it: Envoy's default for streams.
 	defaultWriteTimeout = 5 * time.Minute
 )
 
+// segment is a part of what is to be written, and what is free when that is done.
+type segment struct {
+	b     []byte
+	back  []byte        // a buffer, which may hold the parts before b as well
+	piece httpmsg.Piece // whose bytes b are; nil where they are the buffer's
+}
+
+func (g *segment) free() {
+	if g.piece != nil {
+		g.piece.Free()
+	}
+	if g.back != nil {
+		putBuffer(g.back)
+	}
+	*g = segment{}
+}
+
 // output gathers frames until they are written. All of it is guarded by the
 // connection's lock.
 type output struct {
-	buf   []byte   // frames are appended here
-	queue [][]byte // full ones before it
+	buf   []byte    // frames are appended here
+	cut   int       // what of buf is in the queue already
+	queue []segment // what is before it
 
 	waiting  int   // bytes in buf and queue
 	appended int64 // bytes in all
@@ -47,9 +68,33 @@ func (o *output) room(n int) {
 		return
 	}
 	if cap(o.buf)-len(o.buf) < n {
-		o.queue = append(o.queue, o.buf)
+		o.shut()
 		o.buf = getBuffer(max(n, mediumBuffer))[:0]
 	}
+}
+
+// shut puts the rest of buf into the queue.
+func (o *output) shut() {
+	switch {
+	case len(o.buf) == 0:
+		putBuffer(o.buf)
+	case o.cut == len(o.buf):
+		o.queue[len(o.queue)-1].back = o.buf // behind a piece
+	default:
+		o.queue = append(o.queue, segment{b: o.buf[o.cut:], back: o.buf})
+	}
+	o.buf, o.cut = nil, 0
+}
+
+// add has p, which belongs to piece, written behind what is in buf, without a copy.
+func (o *output) add(p []byte, piece httpmsg.Piece) {
+	if o.cut < len(o.buf) {
+		o.queue = append(o.queue, segment{b: o.buf[o.cut:len(o.buf):len(o.buf)]})
+		o.cut = len(o.buf)
+	}
+	o.queue = append(o.queue, segment{b: p, piece: piece})
+	o.waiting += len(p)
+	o.appended += int64(len(p))
 }
 
 // full reports that content has to wait.
@@ -64,14 +109,11 @@ func (o *output) grew(n, frames int) {
 }
 
 // take moves what waits into the writer's hands.
-func (o *output) take(into [][]byte) [][]byte {
-	into = append(into[:0], o.queue...)
-	if len(o.buf) > 0 {
-		into = append(into, o.buf)
-		o.buf = nil
+func (o *output) take(into []segment) []segment {
+	if o.buf != nil {
+		o.shut()
 	}
-	clear(o.queue)
-	o.queue = o.queue[:0]
+	into, o.queue = o.queue, into[:0]
 	o.busy.bytes, o.busy.frames, o.busy.control = o.waiting, o.frames, o.control
 	o.waiting, o.frames, o.control, o.urgent = 0, 0, 0, false
 	return into
@@ -79,13 +121,13 @@ func (o *output) take(into [][]byte) [][]byte {
 
 // free gives the memory back at the connection's end.
 func (o *output) free() {
-	for _, b := range o.queue {
-		putBuffer(b)
-	}
 	if o.buf != nil {
-		putBuffer(o.buf)
+		o.shut()
 	}
-	o.buf, o.queue = nil, nil
+	for i := range o.queue {
+		o.queue[i].free()
+	}
+	o.queue = nil
 	o.waiting = 0
 }
 
@@ -94,15 +136,15 @@ type writer struct {
 	nc      net.Conn
 	raw     syscall.RawConn // of a plain socket
 	below   syscall.RawConn // of the socket below a TLS session
-	bufs    [][]byte
-	off     int // what of the first was written
+	segs    []segment
+	at      int // the first that was not written
+	off     int // what of it was
 	timeout time.Duration
 	// hurry is set at the connection's end: writes have no longer than lingerTime.
 	hurry atomic.Bool
 
 	onReady func(fd uintptr) bool
 	onPoll  func(fd uintptr)
-	p       []byte
 	n       int
 	err     error
 	fits    bool
@@ -128,17 +170,20 @@ func (w *writer) init(nc net.Conn, timeout time.Duration) {
 	}
 }
 
+// left are the segments that were not written.
+func (w *writer) left() []segment { return w.segs[w.at:] }
+
 // try writes without waiting, and reports whether all was written. What is left
-// stays in bufs.
+// stays in segs.
 func (w *writer) try() (bool, error) {
 	if w.raw == nil {
-		if len(w.bufs) != 1 || len(w.bufs[0]) > mediumBuffer || !w.writable() {
+		if left := w.left(); len(left) != 1 || len(left[0].b) > mediumBuffer || !w.writable() {
 			return false, nil
 		}
 		return true, w.write()
 	}
-	for len(w.bufs) > 0 {
-		w.p, w.n, w.err = w.bufs[0][w.off:min(len(w.bufs[0]), w.off+quickWrite)], 0, nil
+	for len(w.left()) > 0 {
+		w.n, w.err = 0, nil
 		err := w.raw.Write(w.onReady)
 		if err == nil {
 			err = w.err
@@ -156,7 +201,17 @@ func (w *writer) try() (bool, error) {
 
 // writeReady gives a socket what it takes; it never has the poller wait.
 func (w *writer) writeReady(fd uintptr) bool {
-	w.n, w.err = sock.Write(int(fd), w.p) //nolint:gosec // descriptors are small
+	left := w.left()
+	p := left[0].b[w.off:]
+	if len(left) == 1 || len(p) >= quickWrite {
+		w.n, w.err = sock.Write(int(fd), p[:min(len(p), quickWrite)]) //nolint:gosec // descriptors are small
+		return true
+	}
+	var v sock.Vector
+	v.Add(p)
+	for i := 1; i < len(left) && v.Len() < quickWrite && v.Add(left[i].b); i++ {
+	}
+	w.n, w.err = v.Write(int(fd)) //nolint:gosec // descriptors are small
 	return true
 }
 
@@ -177,7 +232,7 @@ func (w *writer) poll(fd uintptr) {
 
 // write writes all, and waits as long as it takes.
 func (w *writer) write() error {
-	for len(w.bufs) > 0 {
+	for len(w.left()) > 0 {
 		limit := w.timeout
 		if w.hurry.Load() {
 			limit = lingerTime
@@ -185,7 +240,7 @@ func (w *writer) write() error {
 		if err := w.nc.SetWriteDeadline(time.Now().Add(limit)); err != nil {
 			return err
 		}
-		n, err := w.nc.Write(w.bufs[0][w.off:])
+		n, err := sock.WriteAll(w.nc, w.segs[w.at].b[w.off:])
 		w.pass(n)
 		if err != nil {
 			return err
@@ -196,21 +251,26 @@ func (w *writer) write() error {
 
 // pass drops n bytes that were written.
 func (w *writer) pass(n int) {
-	if w.off += n; w.off < len(w.bufs[0]) {
-		return
+	for w.at < len(w.segs) {
+		s := &w.segs[w.at]
+		d := min(n, len(s.b)-w.off)
+		n -= d
+		if w.off += d; w.off < len(s.b) {
+			return
+		}
+		w.off = 0
+		s.free()
+		w.at++
 	}
-	w.off = 0
-	putBuffer(w.bufs[0])
-	last := len(w.bufs) - 1
-	copy(w.bufs, w.bufs[1:])
-	w.bufs[last] = nil
-	w.bufs = w.bufs[:last]
+	w.segs, w.at = w.segs[:0], 0
 }
 
+// drop gives up what was not written.
 func (w *writer) drop() {
-	for len(w.bufs) > 0 {
-		w.pass(len(w.bufs[0]) - w.off)
+	for i := range w.left() {
+		w.segs[w.at+i].free()
 	}
+	w.segs, w.at, w.off = w.segs[:0], 0, 0
 }
 
 // flush has what was appended written soon. Others who are about to append get to
@@ -276,9 +336,12 @@ func (c *conn) takeOut() bool {
 		if c.ending {
 			c.cond.Broadcast()
 		}
+		if len(c.streams) == 0 && cap(c.w.segs)+cap(c.out.queue) > fewSegments {
+			c.w.segs, c.out.queue = nil, nil
+		}
 		return false
 	}
-	c.w.bufs = c.out.take(c.w.bufs)
+	c.w.segs = c.out.take(c.w.segs)
 	return true
 }
 

@@ -13,6 +13,7 @@ type inbound struct {
 	priorities int64
 	updates    int64
 	premature  int64
+	lend       bool  // little content waits: more may be passed on as it lies
 	now        int64 // when the bytes came that the reader works on; 0 is not known
 }
 
@@ -175,6 +176,7 @@ func (c *conn) admitData(id uint32, n, length int) error {
 		return nil
 	}
 	w.held += int64(length)
+	c.seen.lend = w.held <= int64(c.set.InitialConnWindow)/lentShare
 	c.out.urgent = c.credit() || c.out.urgent
 	s.in.pending += length
 	s.in.credit += int64(n - length)
@@ -185,7 +187,10 @@ func (c *conn) admitData(id uint32, n, length int) error {
 // frame began takes any.
 func (c *conn) deliver(id uint32, p []byte) {
 	var k *chunk
-	if len(p) > mediumBuffer/2 {
+	switch {
+	case c.seen.lend && c.in.lends(p):
+		k = c.in.of.lend(p)
+	case len(p) > mediumBuffer/2:
 		k = newChunk(p) // copies outside of the lock; smaller pieces share chunks
 	}
 	c.mu.Lock()

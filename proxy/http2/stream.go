@@ -188,6 +188,32 @@ func (s *stream) appendData(p []byte, end bool) int {
 	return done
 }
 
+// appendPiece appends all of p, the rest of piece, without a copy where that pays and
+// the windows allow it. It reports whether it did; the piece is the output's then.
+// The caller holds the lock.
+func (s *stream) appendPiece(p []byte, piece httpmsg.Piece, end bool) bool {
+	c := s.c
+	if c.w.raw == nil || len(p) < minLent/2 || len(p) > min(c.peer.frameSize, minFrameSize) || len(p) > s.allowance() {
+		return false
+	}
+	flags := byte(0)
+	if end {
+		flags = flagEndStream
+	}
+	c.out.room(frameHeadLen)
+	before := len(c.out.buf)
+	c.out.buf = appendFrame(c.out.buf, len(p), frameData, flags, s.id)
+	c.out.grew(before, 1)
+	c.out.add(p, piece)
+	c.window.dataOut++
+	s.window -= int64(len(p))
+	c.window.send -= int64(len(p))
+	if end {
+		s.endOutputLocked()
+	}
+	return true
+}
+
 // failedLocked is why the stream cannot send.
 func (s *stream) failedLocked() error {
 	switch {
@@ -310,40 +336,99 @@ func (g *cargo) run(s *stream) {
 	defer func() { putBuffer(g.buf) }()
 	n, eof := 0, false
 	for !eof && g.readErr == nil && g.sendErr == nil {
-		if g.from.Buffered() == 0 {
+		awaited := g.from.Buffered() == 0
+		if awaited || n == len(g.buf) {
 			g.pass(s, n, false)
 			n = 0
-			s.c.flush()
-			if g.sendErr != nil {
+			if awaited {
+				s.c.flush()
+			}
+			if g.sendErr != nil || g.runPieces(s) {
 				return
 			}
-		} else if n == len(g.buf) {
-			g.pass(s, n, false)
-			n = 0
-			g.enlarge()
-			if g.sendErr != nil {
-				return
+			if !awaited {
+				g.enlarge()
 			}
 		}
 		d, err := g.from.Read(g.buf[n:])
 		n += d
-		g.sent += int64(d)
-		switch {
-		case g.length >= 0 && g.sent > g.length:
-			n -= int(min(int64(n), g.sent-g.length))
-			g.sent = g.length
-			g.readErr = errExcess
-		case errors.Is(err, io.EOF):
-			eof = true
-			if g.length >= 0 && g.sent < g.length {
-				g.readErr = errShort
-			}
-		case err != nil:
-			g.readErr = err
-		}
+		n -= g.account(d, err)
+		eof = errors.Is(err, io.EOF)
 	}
 	g.pass(s, n, g.readErr == nil)
 	s.c.flush()
+}
+
+// account notes that n bytes were read, and err with them. It returns how many of
+// them are too many.
+func (g *cargo) account(n int, err error) int {
+	g.sent += int64(n)
+	switch {
+	case g.length >= 0 && g.sent > g.length:
+		over := int(min(int64(n), g.sent-g.length))
+		g.sent = g.length
+		g.readErr = errExcess
+		return over
+	case errors.Is(err, io.EOF):
+		if g.length >= 0 && g.sent < g.length {
+			g.readErr = errShort
+		}
+	case err != nil:
+		g.readErr = err
+	}
+	return 0
+}
+
+// runPieces is run for the rest of a body of which much has come, and reports whether
+// that was possible.
+func (g *cargo) runPieces(s *stream) bool {
+	if g.sent < mediumBuffer || g.length >= 0 && g.length-g.sent < mediumBuffer || s.c.w.raw == nil {
+		return false
+	}
+	from := httpmsg.Pieces(g.from)
+	if from == nil {
+		return false
+	}
+	for last := false; !last && g.readErr == nil && g.sendErr == nil; {
+		if g.from.Buffered() == 0 {
+			s.c.flush()
+			if g.sendErr = s.failed(); g.sendErr != nil {
+				return true
+			}
+		}
+		piece, err := from.ReadPiece()
+		var p []byte
+		if piece != nil {
+			p = piece.Bytes()
+		}
+		p = p[:len(p)-g.account(len(p), err)]
+		last = errors.Is(err, io.EOF)
+		g.passPiece(s, p, piece, last && g.readErr == nil)
+	}
+	s.c.flush()
+	return true
+}
+
+// passPiece sends p, what is wanted of a piece, and sees that the piece is freed.
+func (g *cargo) passPiece(s *stream, p []byte, piece httpmsg.Piece, last bool) {
+	trailers := last && g.trailer != nil && g.trailer.Len() > 0
+	end := last && !trailers
+	if len(p) > 0 || end {
+		s.c.mu.Lock()
+		taken := piece != nil && s.failedLocked() == nil && s.appendPiece(p, piece, end)
+		s.c.mu.Unlock()
+		if taken {
+			piece = nil
+		} else {
+			g.sendErr = s.transmit(p, end)
+		}
+	}
+	if piece != nil {
+		piece.Free()
+	}
+	if trailers && g.sendErr == nil {
+		g.sendErr = s.sendTrailers(g.trailer)
+	}
 }
 
 // enlarge takes a larger buffer for a body of which much is to come.
