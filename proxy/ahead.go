@@ -56,7 +56,7 @@ func (l *Listener) ahead(ctx context.Context, c *Conn, found *Facts) *ahead {
 		return nil
 	}
 	tcp, ok := chain.Handler.(*TCP)
-	if !ok {
+	if !ok || tcp.spec.Tunnel != nil {
 		return nil
 	}
 	c.Flow.Chain = chain.Name

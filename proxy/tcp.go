@@ -25,7 +25,9 @@ type TCPSpec struct {
 	// MaxDuration closes a connection of that age; 0 is off.
 	MaxDuration time.Duration
 	// ALPN is offered upstream.
-	ALPN      []string
+	ALPN []string
+	// Tunnel, where set, takes the bytes through an HTTP proxy.
+	Tunnel    *TCPTunnel
 	Observers []flow.Observer
 	// Ext is lent to observers through the record.
 	Ext any
@@ -54,6 +56,10 @@ func (t *TCP) ServeConn(ctx context.Context, c *Conn) {
 	rec := new(flow.Record)
 	t.begin(c, rec)
 	defer t.finish(rec)
+	if t.spec.Tunnel != nil {
+		t.serveTunnel(ctx, c, rec)
+		return
+	}
 	up, err := t.connect(ctx, c, rec)
 	if err != nil {
 		t.fail(rec, err)
@@ -121,35 +127,40 @@ func sideOf(up *upstream.Conn) side {
 }
 
 // connect picks a cluster by weight and dials its endpoints until one answers.
-func (t *TCP) connect(ctx context.Context, c *Conn, rec *flow.Record) (*upstream.Conn, error) {
+func (t *TCP) connect(ctx context.Context, c *Conn, rec *flow.Record) (up *upstream.Conn, err error) {
+	err = t.attempts(ctx, c, rec, func(cluster *upstream.Cluster, ep *lb.Endpoint) (err error) {
+		up, err = cluster.Dial(ctx, ep, &t.open)
+		return err
+	})
+	return up, err
+}
+
+// attempts picks a cluster by weight, and tries its endpoints until one serves.
+func (t *TCP) attempts(ctx context.Context, c *Conn, rec *flow.Record, try func(*upstream.Cluster, *lb.Endpoint) error) error {
 	random := rand.Uint64() //nolint:gosec // load balancing
 	w := pick(t.spec.Clusters, random)
 	if w == nil || w.Cluster == nil {
-		return nil, noCluster()
+		return noCluster()
 	}
 	rec.Upstream.Cluster = w.Cluster.Name()
 	if err := w.Cluster.Ensure(ctx); err != nil {
 		rec.Upstream.Cluster = "" // a cluster that is not known has no name
-		return nil, err
+		return err
 	}
 	hint := lb.Hint{Random: random, OrigDst: c.Flow.OriginalDst, MaxPicks: 1}
 	for {
 		ep, err := w.Cluster.Pick(&hint)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		rec.Upstream.Attempts++
 		rec.Upstream.Endpoint = ep.Addr()
-		up, err := w.Cluster.Dial(ctx, ep, &t.open)
-		if err == nil {
-			return up, nil
-		}
-		if !retriableConnect(err) || ctx.Err() != nil {
-			return nil, err
+		if err = try(w.Cluster, ep); err == nil || !retriableConnect(err) || ctx.Err() != nil {
+			return err
 		}
 		if rec.Upstream.Attempts >= t.spec.MaxConnectAttempts {
 			rec.Flags.Set(flow.UpstreamRetryLimitExceeded)
-			return nil, err
+			return err
 		}
 	}
 }

@@ -252,8 +252,12 @@ func refusedListeners() []spoiled {
 			t.Helper()
 			l.GetFilterChains()[0].TransportSocket = socket(t, "unheard", wrapperspb.String("x"))
 		}},
-		{of: tcpName + ".tunneling_config", want: "filters[0].typed_config.tunneling_config", tcp: func(m *tcpv3.TcpProxy) {
-			m.TunnelingConfig = &tcpv3.TcpProxy_TunnelingConfig{Hostname: "x"}
+		{of: tcpName + ".TunnelingConfig.hostname", want: "filters[0].typed_config.tunneling_config.hostname", tcp: func(m *tcpv3.TcpProxy) {
+			m.TunnelingConfig = &tcpv3.TcpProxy_TunnelingConfig{Hostname: "%REQUESTED_SERVER_NAME%:443"}
+		}},
+		{of: tcpName + ".TunnelingConfig.headers_to_add", want: "tunneling_config.headers_to_add[0]: command operators", tcp: func(m *tcpv3.TcpProxy) {
+			h := &corev3.HeaderValueOption{Header: &corev3.HeaderValue{Key: "x-a", Value: "%START_TIME%"}}
+			m.TunnelingConfig = &tcpv3.TcpProxy_TunnelingConfig{Hostname: "x:1", HeadersToAdd: []*corev3.HeaderValueOption{h}}
 		}},
 		{of: tlsNames + "DownstreamTlsContext.require_sni", want: "require_sni", server: func(_ *testing.T, m *tlsv3.DownstreamTlsContext) { m.RequireSni = wrapperspb.Bool(true) }},
 		{of: tlsNames + "CommonTlsContext.tls_certificates", want: "common_tls_context.tls_certificates", server: common(func(m *tlsv3.CommonTlsContext) {
@@ -540,6 +544,9 @@ func TestWhatIsSpoiledWouldBeAccepted(t *testing.T) {
 	t.Parallel()
 	for _, c := range []spoiled{
 		{of: "tcp", tcp: func(*tcpv3.TcpProxy) {}},
+		{of: "tunnel", tcp: func(m *tcpv3.TcpProxy) {
+			m.TunnelingConfig = &tcpv3.TcpProxy_TunnelingConfig{Hostname: "x.example:443", UsePost: true, PostPath: "/a"}
+		}},
 		{of: "http", manager: func(*testing.T, *hcmv3.HttpConnectionManager) {}},
 		{of: "tls", server: func(*testing.T, *tlsv3.DownstreamTlsContext) {}},
 		{of: "optional", manager: func(t *testing.T, m *hcmv3.HttpConnectionManager) {

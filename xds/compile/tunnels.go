@@ -1,11 +1,14 @@
 package compile
 
 import (
+	"cmp"
 	"strings"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 
 	"github.com/outrigger-mesh/outrigger/proxy"
+	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
 )
 
 // ruleTunnels compiles which upgrades a route allows or forbids, whatever its listener
@@ -37,6 +40,32 @@ func ruleTunnels(s scope, a *routev3.RouteAction) proxy.RuleTunnels {
 			cs.in("allow_post").fail("is not supported")
 		}
 		out.Terminate = true
+	}
+	return out
+}
+
+// tcpTunnel compiles the way through an HTTP proxy; nil where there is none.
+func tcpTunnel(s scope, m *tcpv3.TcpProxy_TunnelingConfig) *proxy.TCPTunnel {
+	if m == nil {
+		return nil
+	}
+	out := &proxy.TCPTunnel{Target: m.GetHostname(), Post: m.GetUsePost(), Path: cmp.Or(m.GetPostPath(), "/")}
+	if m.GetPostPath() != "" && !m.GetUsePost() {
+		s.in("post_path").fail("goes with use_post only")
+	}
+	if out.Target == "" || strings.ContainsAny(out.Target, "% \t\r\n") {
+		s.in("hostname").fail("%q is not a plain name", out.Target)
+	}
+	for i, o := range m.GetHeadersToAdd() {
+		hs, h := s.at("headers_to_add", i), o.GetHeader()
+		name := strings.ToLower(h.GetKey())
+		value, format, err := headerFormat(h.GetValue())
+		if format != nil {
+			hs.fail("command operators are not supported")
+		}
+		if hs.check(err) && editable(hs, name) {
+			out.Header = append(out.Header, httpmsg.Field{Name: name, Value: value})
+		}
 	}
 	return out
 }
