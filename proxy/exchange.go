@@ -154,6 +154,7 @@ func (h *HTTP) exchange(s *session, w httpmsg.ResponseWriter, r *httpmsg.Request
 // begin notes the facts, the clock and the random number.
 func (h *HTTP) begin(s *session, w httpmsg.ResponseWriter, r *httpmsg.Request) *Exchange {
 	x := exchanges.Get().(*Exchange) //nolint:forcetypeassert // the pool holds nothing else
+	x.cure()
 	x.h, x.session, x.w, x.Request = h, s, w, r
 	x.Conn = s.conn.Flow
 	x.Random = rand.Uint64() //nolint:gosec // load balancing
@@ -466,6 +467,7 @@ func (x *Exchange) finish() {
 	x.h.Stats.Active.Add(-1)
 	x.body.end()
 	x.clear()
+	x.poison()
 	exchanges.Put(x)
 }
 

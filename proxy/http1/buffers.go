@@ -36,6 +36,7 @@ func getBuffer(size int) []byte {
 
 // putBuffer takes back what getBuffer returned, at whatever length.
 func putBuffer(b []byte) {
+	spoil(b)
 	switch cap(b) {
 	case smallBuffer:
 		smallPool.Put((*[smallBuffer]byte)(b[:smallBuffer]))

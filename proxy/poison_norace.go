@@ -1,0 +1,7 @@
+//go:build !race
+
+package proxy
+
+func (x *Exchange) poison() {}
+
+func (x *Exchange) cure() {}
