@@ -359,10 +359,13 @@ func (c *conn) farewell(err error) {
 	c.w.hurry.Store(true)
 	_ = c.nc.SetWriteDeadline(time.Now().Add(lingerTime)) // who writes now has no longer
 	c.flushNow()
-	c.tasks.Wait()
 	c.mu.Lock()
+	for c.out.flushing { // who called Drain, perhaps
+		c.cond.Wait()
+	}
 	broken := c.broken
 	c.mu.Unlock()
+	c.tasks.Wait()
 	if half, ok := c.nc.(interface{ CloseWrite() error }); ok && c.server && !broken && !errors.Is(err, io.EOF) && half.CloseWrite() == nil {
 		c.linger()
 	}

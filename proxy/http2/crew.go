@@ -81,6 +81,7 @@ func (w *crew) rest(from *worker) *exchange {
 		return x
 	}
 	c.busy--
+	c.leaveLocked()
 	if w.over || len(w.parked) >= maxParked {
 		close(from.work)
 		return nil

@@ -1,13 +1,17 @@
 package http2_test
 
 import (
+	"io"
+	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	xhttp2 "golang.org/x/net/http2"
 
 	"github.com/outrigger-mesh/outrigger/proxy/http2"
+	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
 )
 
 // Requests that the codec answers itself are answers like others: who reads none of
@@ -69,3 +73,86 @@ type ready struct{ *strings.Reader }
 
 func (r *ready) Buffered() int { return r.Len() }
 func (r *ready) Close() error  { return nil }
+
+// A connection whose chain goes away while it is being accepted still greets first.
+func TestDrainBeforeTheGreeting(t *testing.T) {
+	near, far := pipe(t)
+	c := http2.NewServerConn(near, http2.ServerOptions{})
+	c.Drain()
+	result := make(chan error, 1)
+	go func() { result <- c.Serve(ok200) }()
+	p := newPeer(t, far)
+	_, _ = io.WriteString(far, xhttp2.ClientPreface)
+	_ = p.WriteSettings()
+	if f, err := p.ReadFrame(); err != nil || f.Header().Type != xhttp2.FrameSettings {
+		t.Errorf("got %v, %v; want SETTINGS first", f, err)
+	}
+	if code, said := p.goAway(); !said || code != xhttp2.ErrCodeNo {
+		t.Errorf("got %v, %v", code, said)
+	}
+	if err := bounded(t, "the end", result); err != nil {
+		t.Error(err)
+	}
+}
+
+// gate is a connection whose next write waits.
+type gate struct {
+	net.Conn
+	below  net.Conn
+	shut   atomic.Bool
+	opened chan struct{}
+}
+
+func (g *gate) NetConn() net.Conn { return g.below }
+
+func (g *gate) CloseWrite() error { return g.below.(*net.TCPConn).CloseWrite() }
+
+func (g *gate) Write(p []byte) (int, error) {
+	if g.shut.Swap(false) {
+		<-g.opened
+	}
+	return g.Conn.Write(p)
+}
+
+// A response that somebody else is about to write is not cut off by the end of a
+// drain.
+func TestDrainWaitsForWhoWrites(t *testing.T) {
+	near, far := pipe(t)
+	g := &gate{Conn: near, below: near, opened: make(chan struct{})}
+	c := http2.NewServerConn(g, http2.ServerOptions{})
+	arrived, answer := make(chan struct{}), make(chan struct{})
+	result := make(chan error, 1)
+	go func() {
+		result <- c.Serve(handlerFunc(func(w httpmsg.ResponseWriter, r *httpmsg.Request) {
+			close(arrived)
+			<-answer
+			ok200(w, r)
+		}))
+	}()
+	p := newPeer(t, far)
+	_, _ = io.WriteString(far, xhttp2.ClientPreface)
+	_ = p.WriteSettings()
+	p.request(1, true)
+	<-arrived
+	p.until("the acknowledgement", func(f xhttp2.Frame) bool {
+		s, ok := f.(*xhttp2.SettingsFrame)
+		return ok && s.IsAck()
+	})
+	g.shut.Store(true)
+	drained := make(chan struct{})
+	go func() {
+		defer close(drained)
+		c.Drain() // writes, for all others
+	}()
+	eventually(t, "the write", func() bool { return !g.shut.Load() })
+	close(answer)
+	timer := time.AfterFunc(1300*time.Millisecond, func() { close(g.opened) }) // the drain is over by then
+	defer timer.Stop()
+	if got := p.response(1).PseudoValue("status"); got != "200" {
+		t.Errorf("got %q", got)
+	}
+	<-drained
+	if err := bounded(t, "the end", result); err != nil {
+		t.Error(err)
+	}
+}

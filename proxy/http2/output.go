@@ -240,6 +240,9 @@ func (w *writer) write() error {
 		if err := w.nc.SetWriteDeadline(time.Now().Add(limit)); err != nil {
 			return err
 		}
+		if limit != lingerTime && w.hurry.Load() { // the end has come meanwhile
+			continue
+		}
 		n, err := sock.WriteAll(w.nc, w.segs[w.at].b[w.off:])
 		w.pass(n)
 		if err != nil {

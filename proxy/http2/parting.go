@@ -15,8 +15,10 @@ const drainWait = int64(time.Second)
 // 6.8): first it is told to open no more streams, then, when that must have arrived,
 // which one was the last.
 type parting struct {
-	begun bool
-	until int64 // when the second GOAWAY goes out at the latest
+	greeted bool // SETTINGS, which comes first, is on its way
+	early   bool // the drain was asked for before
+	begun   bool
+	until   int64 // when the second GOAWAY goes out at the latest
 }
 
 // Drain announces the connection's end: it closes when its streams are done. It may
@@ -32,6 +34,9 @@ func (c *ServerConn) drainLocked() {
 	if c.parting.begun || c.ending {
 		return
 	}
+	if c.parting.early = !c.parting.greeted; c.parting.early {
+		return
+	}
 	c.parting.begun = true
 	c.parting.until = c.since(time.Now()) + drainWait
 	c.pongs.drain = true
@@ -39,6 +44,14 @@ func (c *ServerConn) drainLocked() {
 		return appendPing(appendGoAway(b, maxWindow, codeNo), 0, pingDrain)
 	})
 	c.clock.arm(c.parting.until)
+}
+
+// greetedLocked is called when a drain may be announced.
+func (c *ServerConn) greetedLocked() {
+	c.parting.greeted = true
+	if c.parting.early {
+		c.drainLocked()
+	}
 }
 
 // partLocked takes the next step, and returns when to look again.

@@ -74,6 +74,7 @@ func (c *ServerConn) Serve(h httpmsg.Handler) error {
 	c.idleAt = c.since(time.Now())
 	c.append(2, c.hello)
 	c.out.urgent = true
+	c.greetedLocked()
 	c.clock.arm(c.look(c.idleAt))
 	c.mu.Unlock()
 	err := c.greet()
