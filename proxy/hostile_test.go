@@ -104,7 +104,7 @@ func TestUpstreamThatLeavesInOrderLosesNothing(t *testing.T) {
 				wg.Wait()
 				if failed.Load() > 0 {
 					counts := map[string]int{}
-					for range g.records.count() {
+					for range len(g.records.ch) {
 						if r := g.records.next(t); r.flags != "" {
 							counts[r.flags+" "+r.details]++
 						}
