@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -216,7 +217,15 @@ func handshake(ctx context.Context, tc *tls.Conn, timeout time.Duration) error {
 		return fmt.Errorf("bound handshake: %w", err)
 	}
 	done := make(chan error, 1)
-	go func() { done <- tc.Handshake() }()
+	go func() {
+		defer func() {
+			if p := recover(); p != nil { // a bug met by one peer's bytes must not end all connections
+				stack := strings.ReplaceAll(string(debug.Stack()), "\n", " ") // one line, as reasons are
+				done <- fmt.Errorf("handshake panicked: %v: %.2048s", p, stack)
+			}
+		}()
+		done <- tc.Handshake()
+	}()
 	select {
 	case err := <-done:
 		if err != nil {
