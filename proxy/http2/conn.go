@@ -87,7 +87,8 @@ type conn struct {
 type peerSettings struct {
 	known      bool
 	maxStreams uint32
-	window     int64
+	window     int64 // of new streams
+	announced  int64 // what window is to become
 	frameSize  int
 	connect    bool
 }
@@ -140,7 +141,7 @@ func (c *conn) init(nc net.Conn, set *Settings, initial []byte, sd side) {
 	c.w.init(nc, c.streamIdle)
 	c.streams = make(map[uint32]*stream)
 	c.enc.init()
-	c.peer = peerSettings{maxStreams: assumedStreams, window: 65535, frameSize: minFrameSize}
+	c.peer = peerSettings{maxStreams: assumedStreams, window: 65535, announced: 65535, frameSize: minFrameSize}
 	c.window.send, c.window.offered = 65535, 65535
 	c.clock.c = c
 }

@@ -24,9 +24,17 @@ func (c *conn) onSettings(f *xhttp2.SettingsFrame) error {
 	if f.NumSettings() > maxSettings {
 		return connError(codeEnhanceYourCalm, detailProtocol)
 	}
+	c.seen.settings++
 	c.mu.Lock()
+	if c.seen.settings > maxSettingsFrames+c.window.opened {
+		c.mu.Unlock()
+		return connError(codeEnhanceYourCalm, detailSettings)
+	}
 	was := c.peer.maxStreams
 	err := f.ForeachSetting(c.setLocked)
+	if err == nil && c.peer.announced != c.peer.window {
+		err = c.resizeWindows(c.peer.announced)
+	}
 	if err == nil {
 		if !c.peer.known && !c.server && c.peer.maxStreams == assumedStreams {
 			c.peer.maxStreams = maxWindow
@@ -46,6 +54,10 @@ func (c *conn) onSettings(f *xhttp2.SettingsFrame) error {
 // maxSettings is how many settings one frame may carry: there are no more than a few.
 const maxSettings = 64
 
+// maxSettingsFrames is how many SETTINGS frames may come besides one for each stream.
+// A peer that adapts its window sends a few dozen; each may move all streams.
+const maxSettingsFrames = 1000
+
 // setLocked obeys one setting.
 func (c *conn) setLocked(v xhttp2.Setting) error {
 	switch uint16(v.ID) {
@@ -59,7 +71,10 @@ func (c *conn) setLocked(v xhttp2.Setting) error {
 		c.peer.maxStreams = min(v.Val, maxWindow)
 		c.peer.known = true
 	case settingInitialWindowSize:
-		return c.resizeWindows(int64(v.Val))
+		if v.Val > maxWindow {
+			return connError(codeFlowControl, detailProtocol)
+		}
+		c.peer.announced = int64(v.Val) // moves all streams, so once for a frame
 	case settingMaxFrameSize:
 		if v.Val < minFrameSize || v.Val >= 1<<24 {
 			return connError(codeProtocol, detailProtocol)
@@ -77,9 +92,6 @@ func (c *conn) setLocked(v xhttp2.Setting) error {
 // resizeWindows moves the windows of all streams by the difference (RFC 9113 section
 // 6.9.2); they may become negative.
 func (c *conn) resizeWindows(size int64) error {
-	if size > maxWindow {
-		return connError(codeFlowControl, detailProtocol)
-	}
 	d := size - c.peer.window
 	c.peer.window = size
 	for _, s := range c.streams {

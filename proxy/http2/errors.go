@@ -59,6 +59,7 @@ const (
 	detailControl   = "http2.outbound_control_frames_flood"
 	detailPriority  = "http2.inbound_priority_frames_flood"
 	detailWindows   = "http2.inbound_window_update_frames_flood"
+	detailSettings  = "http2.inbound_settings_frames_flood"
 	detailPremature = "too_many_premature_resets"
 	detailProtocol  = "http2.protocol_error"
 	detailLeft      = "downstream_remote_disconnect"

@@ -156,3 +156,40 @@ func TestDrainWaitsForWhoWrites(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// SETTINGS that move the windows of many streams are work for nothing, even where their
+// acknowledgements are read.
+func TestSettingsThatKeepMovingWindowsEndTheConnection(t *testing.T) {
+	slow := handlerFunc(func(w httpmsg.ResponseWriter, _ *httpmsg.Request) {
+		left := make(chan struct{})
+		w.(httpmsg.Watcher).Watch(func() { close(left) })
+		<-left
+		w.(httpmsg.Watcher).Unwatch()
+	})
+	p, _, result := downstream(t, http2.ServerOptions{}, slow)
+	for id := uint32(1); id < 200; id += 2 {
+		p.request(id, true)
+	}
+	code := make(chan xhttp2.ErrCode, 1)
+	go func() {
+		got, _ := p.goAway()
+		code <- got
+		p.conn.Close()
+	}()
+	var moves []xhttp2.Setting
+	for i := range 64 {
+		moves = append(moves, xhttp2.Setting{ID: xhttp2.SettingInitialWindowSize, Val: uint32(1000 + i%7)})
+	}
+	for range 100000 {
+		moves[63].Val++
+		if p.WriteSettings(moves...) != nil {
+			break
+		}
+	}
+	if got := bounded(t, "GOAWAY", code); got != xhttp2.ErrCodeEnhanceYourCalm {
+		t.Errorf("got %v", got)
+	}
+	if err := bounded(t, "the end", result); err == nil {
+		t.Error("Serve returned no error")
+	}
+}

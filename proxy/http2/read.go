@@ -11,6 +11,7 @@ import (
 type inbound struct {
 	empty      int // frames in a row without content
 	priorities int64
+	settings   int64
 	updates    int64
 	premature  int64
 	lend       bool  // little content waits: more may be passed on as it lies
