@@ -22,6 +22,7 @@ const (
 
 // The protocols as requests name them.
 const (
+	protocolHTTP10 = "HTTP/1.0"
 	protocolHTTP11 = "HTTP/1.1"
 	protocolHTTP2  = "HTTP/2"
 )

@@ -139,8 +139,10 @@ func (x *Exchange) obey(l *limits) {
 	x.trip.mild = h.Has("x-envoy-upstream-rq-timeout-alt-response")
 	on := ParseRetryOn(h.Value("x-envoy-retry-on")) | ParseRetryOn(h.Value("x-envoy-retry-grpc-on"))
 	codes := retriableCodes(h.Value("x-envoy-retriable-status-codes"))
-	if on != 0 || len(codes) > 0 || h.Has("x-envoy-max-retries") {
+	names := retriableNames(h.Value("x-envoy-retriable-header-names"))
+	if on != 0 || len(codes) > 0 || len(names) > 0 || h.Has("x-envoy-max-retries") {
 		l.retry = l.retry.with(on, codes, h.Value("x-envoy-max-retries"))
+		l.retry.HeaderNames = append(names, l.retry.HeaderNames...)
 	}
 	h.DeleteFunc(func(f httpmsg.Field) bool {
 		switch f.Name {
@@ -177,6 +179,17 @@ func retriableCodes(list string) []int {
 		}
 	}
 	return codes
+}
+
+// retriableNames reads a list of header names.
+func retriableNames(list string) []string {
+	var names []string
+	for token := range strings.SplitSeq(list, ",") {
+		if token = strings.ToLower(strings.TrimSpace(token)); token != "" {
+			names = append(names, token)
+		}
+	}
+	return names
 }
 
 // milli reads a header that holds milliseconds.

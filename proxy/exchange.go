@@ -57,6 +57,7 @@ type trip struct {
 	// deadline is the end of the timeout; zero is none.
 	deadline time.Time
 	late     *alarm
+	brief    *alarm // of the attempt, by its cluster; nil without
 	whole    *alarm // of the exchange's longest duration; nil without
 	idle     *idleClock
 
@@ -377,7 +378,7 @@ func (x *Exchange) reply(r *Reply) {
 	x.noteResponse(resp, now)
 	rec.Response.Local = true
 	x.h.finishResponse(x, resp, now)
-	if r.Close {
+	if r.Close && (r.Status != 400 || !x.h.spec.HTTP1.KeepInvalid) {
 		resp.Header.Set("connection", "close")
 	}
 	n, err := x.w.WriteResponse(resp)
@@ -495,6 +496,10 @@ func (x *Exchange) closeStream() {
 	stream := x.trip.stream
 	if stream == nil {
 		return
+	}
+	if x.trip.brief != nil {
+		x.trip.brief.stop()
+		x.trip.brief = nil
 	}
 	x.leave.mu.Lock()
 	x.leave.stream = nil

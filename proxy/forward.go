@@ -295,6 +295,7 @@ func (x *Exchange) roundTrip(c *upstream.Cluster, stream *upstream.Stream, perTr
 		late = &alarm{}
 		x.body.onDone = x.onRequestDone(late, stream, perTry)
 	}
+	x.armStream(c, stream)
 	resp, err := stream.RoundTrip(x.Request, deadline)
 	if late != nil {
 		late.stop()
@@ -305,6 +306,22 @@ func (x *Exchange) roundTrip(c *upstream.Cluster, stream *upstream.Stream, perTr
 	x.Response = resp
 	x.Record.Upstream.ServiceTime = time.Since(sent)
 	return nil
+}
+
+// errStreamTooLong ends an attempt that takes longer than its cluster allows.
+var errStreamTooLong = &flow.Error{
+	Side: flow.SideUpstream, Flag: flow.UpstreamMaxStreamDurationReached, Kind: flow.KindTimeout, Retry: flow.RetryReset,
+	Details: "upstream_max_stream_duration_reached",
+}
+
+// armStream bounds an attempt by what its cluster allows.
+func (x *Exchange) armStream(c *upstream.Cluster, stream *upstream.Stream) {
+	spec := c.Spec()
+	if spec == nil || spec.HTTP.MaxStream <= 0 {
+		return
+	}
+	x.trip.brief = &alarm{}
+	x.trip.brief.start(spec.HTTP.MaxStream, func() { stream.Abort(errStreamTooLong) })
 }
 
 // onRequestDone starts the timeouts of a request whose body was still on its way
@@ -321,7 +338,7 @@ func (x *Exchange) onRequestDone(late *alarm, stream *upstream.Stream, perTry ti
 // classify tells the timeouts apart and counts them.
 func (x *Exchange) classify(c *upstream.Cluster, err error, why bound) error {
 	fe, ok := flow.AsError(err)
-	if !ok || fe.Kind != flow.KindTimeout || fe.Side != flow.SideUpstream {
+	if !ok || fe.Kind != flow.KindTimeout || fe.Side != flow.SideUpstream || fe == errStreamTooLong {
 		return err
 	}
 	switch {

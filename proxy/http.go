@@ -36,7 +36,7 @@ type HTTP struct {
 	spec HTTPSpec // immutable
 	// opens are what an exchange wants of its connection, by what the downstream
 	// speaks.
-	opens  struct{ http1, http2 upstream.OpenOptions }
+	opens  struct{ http10, http1, http2 upstream.OpenOptions }
 	routes atomic.Pointer[Routes]
 	date   dateCache
 
@@ -50,15 +50,19 @@ func NewHTTP(spec HTTPSpec) *HTTP {
 	}
 	h := &HTTP{spec: spec}
 	h.opens.http1 = upstream.OpenOptions{Downstream: upstream.HTTP1, ALPN: spec.ALPN.HTTP11, ALPN2: spec.ALPN.HTTP2}
-	h.opens.http2 = h.opens.http1
+	h.opens.http10, h.opens.http2 = h.opens.http1, h.opens.http1
+	h.opens.http10.ALPN10 = spec.ALPN.HTTP10
 	h.opens.http2.Downstream = upstream.HTTP2
 	return h
 }
 
 // openFor is what an exchange wants of its upstream connection.
 func (h *HTTP) openFor(r *httpmsg.Request) *upstream.OpenOptions {
-	if r.Protocol == protocolHTTP2 {
+	switch r.Protocol {
+	case protocolHTTP2:
 		return &h.opens.http2
+	case protocolHTTP10:
+		return &h.opens.http10
 	}
 	return &h.opens.http1
 }

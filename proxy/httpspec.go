@@ -86,6 +86,8 @@ type HTTP1Spec struct {
 	Names              http1.Names
 	AllowChunkedLength bool
 	NoAbsolute         bool
+	// KeepInvalid keeps a connection open after a 400, where the request's end is known.
+	KeepInvalid bool
 }
 
 // UpstreamALPN lists ALPN protocols by the protocol that is spoken upstream.

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -96,7 +97,8 @@ func TestOnlyInternalSendersControlTheRouter(t *testing.T) {
 	ranges := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
 	fields := []string{
 		"x-envoy-upstream-rq-timeout-ms", "700", "x-envoy-upstream-rq-per-try-timeout-ms", "50", "x-envoy-max-retries", "4",
-		"x-envoy-retry-on", "5xx", "x-envoy-retriable-status-codes", "418, x",
+		"x-envoy-retry-on", "5xx,retriable-headers", "x-envoy-retriable-status-codes", "418, x",
+		"x-envoy-retriable-header-names", "X-Again, , x-more",
 	}
 	for _, tt := range []struct {
 		name string
@@ -119,7 +121,8 @@ func TestOnlyInternalSendersControlTheRouter(t *testing.T) {
 		x.Rule = &Rule{Timeout: time.Second, Retry: &Retry{On: RetryOnReset, Max: 2}}
 		l := x.decide()
 		got := l.timeout == 700*time.Millisecond && l.perTry == 50*time.Millisecond && l.retry.Max == 4 &&
-			l.retry.On == RetryOnReset|RetryOn5xx && len(l.retry.StatusCodes) == 1
+			l.retry.On == RetryOnReset|RetryOn5xx|RetryOnHeaders && len(l.retry.StatusCodes) == 1 &&
+			slices.Equal(l.retry.HeaderNames, []string{"x-again", "x-more"})
 		untouched := l.timeout == time.Second && l.retry == x.Rule.Retry
 		if got != tt.want || untouched == tt.want {
 			t.Errorf("%s: got %+v", tt.name, l)

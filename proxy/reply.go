@@ -74,6 +74,7 @@ var (
 	replyRequestTimeout  = &Reply{Status: 408, Body: "request timeout", Details: "request_overall_timeout", Close: true}
 	replyReplayLimit     = &Reply{Status: 507, Body: "exceeded request buffer limit while retrying upstream", Details: "request_payload_exceeded_retry_buffer_limit"}
 	replyTooLong         = &Reply{Status: 408, Body: "downstream duration timeout", GRPCStatus: 4, Details: "max_duration_timeout"}
+	replyStreamTooLong   = &Reply{Status: 408, Flag: flow.UpstreamMaxStreamDurationReached, Flagged: true, Body: "upstream max stream duration reached", Details: "upstream_max_stream_duration_reached"}
 	replyStreamIdle      = &Reply{Status: 504, Flag: flow.StreamIdleTimeout, Flagged: true, Body: "stream timeout", Details: "stream_idle_timeout"}
 )
 
@@ -94,6 +95,7 @@ var refusals = [...]struct {
 	{"the request is not complete within the request timeout", replyRequestTimeout},
 	{"the body outgrew 1 MiB when a retry was decided already", replyReplayLimit},
 	{"the exchange takes longer than it may as a whole", replyTooLong},
+	{"an attempt takes longer than its cluster's max_stream_duration", replyStreamTooLong},
 	{"the upstream sends nothing for longer than the stream idle timeout", replyStreamIdle},
 }
 
@@ -143,6 +145,8 @@ func replyFor(err error, attempts int) *Reply {
 		return replyReplayLimit
 	case fe == errTooLong:
 		return replyTooLong
+	case fe == errStreamTooLong:
+		return replyStreamTooLong
 	}
 	if fe.Kind == flow.KindTimeout && fe.Details != "" {
 		r.Details = fe.Details

@@ -24,6 +24,7 @@ const (
 	RetryOnRetriable4xx
 	RetryOnStatusCodes
 	RetryOnRateLimited
+	RetryOnHeaders
 	RetryOnGRPCCancelled
 	RetryOnGRPCDeadlineExceeded
 	RetryOnGRPCInternal
@@ -35,7 +36,8 @@ var retryTokens = map[string]RetryOn{
 	"5xx": RetryOn5xx, "gateway-error": RetryOnGatewayError, "connect-failure": RetryOnConnectFailure,
 	"refused-stream": RetryOnRefusedStream, "reset": RetryOnReset, "reset-before-request": RetryOnResetBeforeRequest,
 	"retriable-4xx": RetryOnRetriable4xx, "retriable-status-codes": RetryOnStatusCodes, "envoy-ratelimited": RetryOnRateLimited,
-	"cancelled": RetryOnGRPCCancelled, "deadline-exceeded": RetryOnGRPCDeadlineExceeded, "internal": RetryOnGRPCInternal,
+	"retriable-headers": RetryOnHeaders,
+	"cancelled":         RetryOnGRPCCancelled, "deadline-exceeded": RetryOnGRPCDeadlineExceeded, "internal": RetryOnGRPCInternal,
 	"resource-exhausted": RetryOnGRPCResourceExhausted, "unavailable": RetryOnGRPCUnavailable,
 }
 
@@ -61,6 +63,8 @@ type Retry struct {
 	Max         int
 	PerTry      time.Duration
 	StatusCodes []int
+	// HeaderNames are those of response fields that call for another attempt.
+	HeaderNames []string
 	// PreviousHosts avoids endpoints that were tried, for HostAttempts further
 	// picks.
 	PreviousHosts bool
@@ -111,7 +115,8 @@ func (rt *Retry) wantsResponse(resp *httpmsg.Response) bool {
 	case rt.On&RetryOn5xx != 0 && s >= 500,
 		rt.On&RetryOnGatewayError != 0 && s >= 502 && s <= 504,
 		rt.On&RetryOnRetriable4xx != 0 && s == 409,
-		rt.On&RetryOnStatusCodes != 0 && slices.Contains(rt.StatusCodes, s):
+		rt.On&RetryOnStatusCodes != 0 && slices.Contains(rt.StatusCodes, s),
+		rt.On&RetryOnHeaders != 0 && slices.ContainsFunc(rt.HeaderNames, resp.Header.Has):
 		return true
 	}
 	if rt.On&retryOnGRPC != 0 {

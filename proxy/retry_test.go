@@ -75,13 +75,16 @@ func TestRetryConditionsOfResponses(t *testing.T) {
 		{on: "cancelled", status: 200, field: [2]string{"grpc-status", "1"}, want: true},
 		{on: "unavailable", status: 200, field: [2]string{"grpc-status", "0"}},
 		{on: "connect-failure", status: 503},
+		{on: "retriable-headers", status: 200, field: [2]string{"x-again", "1"}, want: true},
+		{on: "retriable-headers", status: 200, field: [2]string{"x-other", "1"}},
+		{on: "reset", status: 200, field: [2]string{"x-again", "1"}},
 	}
 	for _, tt := range tests {
 		resp := &httpmsg.Response{Status: tt.status}
 		if tt.field[0] != "" {
 			resp.Header.Add(tt.field[0], tt.field[1])
 		}
-		rt := &Retry{On: ParseRetryOn(tt.on), StatusCodes: tt.codes}
+		rt := &Retry{On: ParseRetryOn(tt.on), StatusCodes: tt.codes, HeaderNames: []string{"x-again"}}
 		if got := rt.wantsResponse(resp); got != tt.want {
 			t.Errorf("%s on %d %v: got %v", tt.on, tt.status, tt.field, got)
 		}

@@ -83,6 +83,9 @@ type HTTPOptions struct {
 	// MaxConnDuration closes a connection that is older when it falls idle; 0 means
 	// no limit.
 	MaxConnDuration time.Duration
+	// MaxStream bounds each exchange with an endpoint, its response's end included; 0
+	// means no limit. The one who runs the exchange sees to it.
+	MaxStream time.Duration
 	// HTTP2 is what HTTP/2 connections are made with. Those that were made with
 	// others are not used again.
 	HTTP2 http2.Settings
@@ -147,6 +150,9 @@ type OpenOptions struct {
 	// ALPN replaces the protocols that TLS offers, where the spec allows it and
 	// the list is not nil; ALPN2 does so where HTTP/2 is to be spoken.
 	ALPN, ALPN2 []string
+	// ALPN10, where not nil, is offered instead of ALPN by clusters whose protocol is
+	// AsDownstream: the downstream speaks HTTP/1.0.
+	ALPN10 []string
 	// Deadline ends the wait for a connection with flag UT, earlier than the connect
 	// time-out; zero means none. It costs nothing where a pooled connection is there.
 	Deadline time.Time

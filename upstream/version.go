@@ -63,6 +63,8 @@ func (s *Spec) override(o *OpenOptions, version Protocol) []string {
 	switch {
 	case o == nil || !s.ALPNOverride:
 		return nil
+	case version == HTTP1 && o.ALPN10 != nil && s.HTTP.Protocol == AsDownstream:
+		return o.ALPN10
 	case version == HTTP1:
 		return o.ALPN
 	default:

@@ -29,7 +29,7 @@ func TestHeadsAreParsedAndWrittenWithoutAllocation(t *testing.T) {
 		{"write request", func() { out = (&ClientOptions{}).appendRequest(out[:0], &r) }},
 		{"write response", func() {
 			w := fieldWriter{length: s.ContentLength}
-			out = w.append(appendStatus(out[:0], false, s.Status), &s.Header)
+			out = w.append(appendStatus(out[:0], false, s.Status, ""), &s.Header)
 		}},
 	}
 	for _, tt := range tests {

@@ -32,6 +32,9 @@ type ClientOptions struct {
 	EnableTrailers bool
 	// Names says how the names of fields are written.
 	Names Names
+	// ForwardReason passes the upstream's reason phrase on. It is dropped otherwise: it
+	// means nothing (RFC 9112 section 4).
+	ForwardReason bool
 	// FullTarget sends request targets in absolute form.
 	FullTarget bool
 	// AllowChunkedLength is that of ServerOptions.
@@ -202,6 +205,9 @@ func forwarded(status int) bool {
 // begin readies the body of the final response.
 func (c *ClientConn) begin(r *httpmsg.Request) error {
 	c.res.Body, c.res.Tunnel = httpmsg.NoBody, nil
+	if !c.o.ForwardReason {
+		c.res.Reason = ""
+	}
 	connect := r.Method == "CONNECT" && c.res.Status < 300
 	if c.res.Status == 101 || connect {
 		if !connect && (r.Upgrade == "" || !equalFold(c.parser.upgrade, r.Upgrade)) {

@@ -29,7 +29,7 @@ func post(n int64, pieces ...string) *httpmsg.Request {
 func upstream(tb testing.TB) (*http1.ClientConn, *net.TCPConn) {
 	tb.Helper()
 	a, b := pipe(tb)
-	return http1.NewClientConn(a, http1.ClientOptions{}), b
+	return http1.NewClientConn(a, http1.ClientOptions{ForwardReason: true}), b
 }
 
 // script answers with the given bytes once it has read the wanted ones.

@@ -66,7 +66,7 @@ func (w *responder) WriteInterim(status int, h *httpmsg.Header) error {
 	}
 	w.s.open(w.c.conn)
 	defer w.s.close()
-	w.s.buf = appendStatus(w.s.buf, false, status)
+	w.s.buf = appendStatus(w.s.buf, false, status, "")
 	fw := fieldWriter{naming: w.c.o.Names.of(h), length: httpmsg.Unknown}
 	w.s.buf = fw.append(w.s.buf, h)
 	w.s.buf = append(w.s.buf, "\r\n"...)
@@ -129,7 +129,7 @@ func (w *responder) respond(res *httpmsg.Response) (int64, error) {
 // body follows.
 func (w *responder) head(res *httpmsg.Response, t *transfer) {
 	http10 := w.c.parser.http10 && w.c.o.AcceptHTTP10
-	b := appendStatus(w.s.buf, http10, res.Status)
+	b := appendStatus(w.s.buf, http10, res.Status, res.Reason)
 	if v, ok := res.Header.Get("connection"); ok && hasToken(v, "close") {
 		w.closing = true
 	}
@@ -199,7 +199,7 @@ func (w *responder) framing(b []byte, res *httpmsg.Response, t *transfer, fw *fi
 // have ended.
 func (w *responder) tunnel(res *httpmsg.Response) (int64, error) {
 	w.closing = true
-	b := appendStatus(w.s.buf, false, res.Status)
+	b := appendStatus(w.s.buf, false, res.Status, res.Reason)
 	fw := fieldWriter{naming: w.c.o.Names.of(&res.Header), length: httpmsg.Unknown, hop: res.Status == 101}
 	b = fw.append(b, &res.Header)
 	if res.Status == 101 && !res.Header.Has("upgrade") {

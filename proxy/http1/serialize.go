@@ -128,7 +128,7 @@ func writable(r *httpmsg.Request) bool {
 }
 
 // appendStatus serialises a status line.
-func appendStatus(b []byte, http10 bool, status int) []byte {
+func appendStatus(b []byte, http10 bool, status int, reason string) []byte {
 	if http10 {
 		b = append(b, "HTTP/1.0 "...)
 	} else {
@@ -136,9 +136,10 @@ func appendStatus(b []byte, http10 bool, status int) []byte {
 	}
 	b = strconv.AppendInt(b, int64(status), 10)
 	b = append(b, ' ')
-	// The upstream's phrase is dropped, as Envoy does: it means nothing (RFC 9112
-	// section 4) and may hold anything.
-	b = append(b, Reason(status)...)
+	if reason == "" {
+		reason = Reason(status)
+	}
+	b = append(b, reason...)
 	return append(b, "\r\n"...)
 }
 

@@ -116,7 +116,7 @@ func (c *conn) onPing(f *xhttp2.PingFrame) error {
 	switch {
 	case f.Data == pingKeepAlive && c.pongs.keepAlive:
 		c.pongs.keepAlive = false
-		c.pongs.due = c.seenNow() + int64(c.set.KeepAlive.Interval)
+		c.pongs.due = c.seenNow() + c.set.KeepAlive.next()
 		c.clock.arm(c.pongs.due)
 	case f.Data == pingDrain && c.pongs.drain:
 		c.pongs.drain = false
@@ -133,7 +133,7 @@ func (c *conn) keepAlive(now int64) int64 {
 	case c.set.KeepAlive.Interval <= 0:
 		return 0
 	case p.due == 0:
-		p.due = now + int64(c.set.KeepAlive.Interval)
+		p.due = now + c.set.KeepAlive.next()
 	case now < p.due:
 	case p.keepAlive:
 		c.stopLocked(errPingTimeout)

@@ -2,6 +2,7 @@ package http2
 
 import (
 	"math"
+	"math/rand/v2"
 	"time"
 )
 
@@ -44,11 +45,25 @@ type Settings struct {
 	Floods       FloodLimits
 }
 
+// WithHeads is the settings with other bounds of heads.
+func (s Settings) WithHeads(maxBytes, maxFields int) Settings {
+	s.MaxHeadBytes, s.MaxHeaders = maxBytes, maxFields
+	return s
+}
+
 // KeepAlive has the peer pinged. Without an interval it is not.
 type KeepAlive struct {
 	Interval time.Duration
+	// Jitter is how many per cent longer an interval may be, by chance.
+	Jitter uint32
 	// Timeout is how long an answer may take. It is a minute if 0.
 	Timeout time.Duration
+}
+
+// next is the time until the next ping, so that connections that were made at the same
+// time are not all pinged at once.
+func (k *KeepAlive) next() int64 {
+	return int64(k.Interval) + rand.Int64N(max(1, int64(k.Interval)/100*int64(min(k.Jitter, 100)))) //nolint:gosec // jitter
 }
 
 // FloodLimits bound what a peer may have us do for nothing. Zero values are Envoy's

@@ -77,7 +77,8 @@ type Request struct {
 // Response is a response on its way from upstream to downstream.
 type Response struct {
 	Status int
-	// Reason is the upstream's reason phrase; empty means the standard one.
+	// Reason is the upstream's reason phrase, where it is passed on; empty means the
+	// standard one.
 	Reason string
 	// Protocol is what the upstream speaks: for logs only.
 	Protocol string

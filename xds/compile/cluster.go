@@ -143,7 +143,9 @@ func (c *Compiler) httpOptions(s scope, m *clusterv3.Cluster) upstream.HTTPOptio
 		// The name to be checked comes with each request; checking none is no option.
 		s.in("upstream_http_protocol_options").fail("auto_sni and auto_san_validation are not supported: name sni and subjectAltNames")
 	}
+	out.MaxStream = duration(common.GetMaxStreamDuration(), 0)
 	upstreamProtocol(s, &o, &out)
+	out.HTTP2 = out.HTTP2.WithHeads(upstreamHeads(common))
 	return out
 }
 
@@ -179,6 +181,8 @@ func upstreamProtocol(s scope, o *httpv3.HttpProtocolOptions, out *upstream.HTTP
 func legacyHTTPOptions(s scope, m *clusterv3.Cluster, out *upstream.HTTPOptions) {
 	out.HTTP1 = upstreamHTTP1(s.in("http_protocol_options"), m.GetCommonHttpProtocolOptions(), m.GetHttpProtocolOptions())
 	out.HTTP2 = http2Settings(s, m.GetHttp2ProtocolOptions()) // deprecated, and still in use by EnvoyFilters
+	out.HTTP2 = out.HTTP2.WithHeads(upstreamHeads(m.GetCommonHttpProtocolOptions()))
+	out.MaxStream = duration(m.GetCommonHttpProtocolOptions().GetMaxStreamDuration(), 0)
 	switch {
 	case m.GetProtocolSelection() == clusterv3.Cluster_USE_DOWNSTREAM_PROTOCOL:
 		out.Protocol = upstream.AsDownstream

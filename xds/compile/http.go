@@ -40,7 +40,7 @@ func (c *Compiler) http(s scope, dir flow.Direction, m *hcmv3.HttpConnectionMana
 		Trailers:         m.GetHttpProtocolOptions().GetEnableTrailers(),
 		Decorate:         m.GetTracing() != nil,
 		Codec:            codec(s, m),
-		HTTP2:            http2Settings(s, m.GetHttp2ProtocolOptions()),
+		HTTP2:            http2Settings(s, m.GetHttp2ProtocolOptions()).WithHeads(downstreamHeads(m)),
 		HTTP1:            downstreamHTTP1(s, m),
 		MaxRequests:      number(m.GetCommonHttpProtocolOptions().GetMaxRequestsPerConnection(), 0),
 	}
@@ -232,4 +232,15 @@ func trafficDirection(d corev3.TrafficDirection) flow.Direction {
 	case corev3.TrafficDirection_UNSPECIFIED:
 	}
 	return flow.Unspecified
+}
+
+// downstreamHeads are the bounds of request heads, whatever the HTTP version; 0 is the
+// default.
+func downstreamHeads(m *hcmv3.HttpConnectionManager) (bytes, fields int) {
+	return int(number(m.GetMaxRequestHeadersKb(), 0)) << 10, int(number(m.GetCommonHttpProtocolOptions().GetMaxHeadersCount(), 0))
+}
+
+// upstreamHeads is the same for those of responses.
+func upstreamHeads(m *corev3.HttpProtocolOptions) (bytes, fields int) {
+	return int(number(m.GetMaxResponseHeadersKb(), 0)) << 10, int(number(m.GetMaxHeadersCount(), 0))
 }

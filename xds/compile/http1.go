@@ -18,6 +18,7 @@ func downstreamHTTP1(s scope, m *hcmv3.HttpConnectionManager) proxy.HTTP1Spec {
 		Names:              headerNames(s.in("http_protocol_options.header_key_format"), o.GetHeaderKeyFormat()),
 		AllowChunkedLength: o.GetAllowChunkedLength(),
 		NoAbsolute:         !truth(o.GetAllowAbsoluteUrl(), true),
+		KeepInvalid:        truth(o.GetOverrideStreamErrorOnInvalidHttpMessage(), truth(m.GetStreamErrorOnInvalidHttpMessage(), false)),
 	}
 }
 
@@ -28,6 +29,7 @@ func upstreamHTTP1(s scope, common *corev3.HttpProtocolOptions, o *corev3.Http1P
 		MaxHeaders:         int(number(common.GetMaxHeadersCount(), 0)),
 		EnableTrailers:     o.GetEnableTrailers(),
 		Names:              headerNames(s.in("header_key_format"), o.GetHeaderKeyFormat()),
+		ForwardReason:      forwardsReason(o.GetHeaderKeyFormat()),
 		FullTarget:         o.GetSendFullyQualifiedUrl(),
 		AllowChunkedLength: o.GetAllowChunkedLength(),
 	}
@@ -49,4 +51,11 @@ func headerNames(s scope, f *corev3.Http1ProtocolOptions_HeaderKeyFormat) http1.
 		return http1.PreserveCase
 	}
 	return http1.LowerCase
+}
+
+// forwardsReason reports whether the formatter passes reason phrases on.
+func forwardsReason(f *corev3.Http1ProtocolOptions_HeaderKeyFormat) bool {
+	var p preservecasev3.PreserveCaseFormatterConfig
+	a := f.GetStatefulFormatter().GetTypedConfig()
+	return a != nil && unpack(a, &p) == nil && p.GetForwardReasonPhrase() // a bad one is refused by headerNames
 }

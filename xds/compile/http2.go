@@ -12,6 +12,9 @@ import (
 // field is required, so that is what an empty duration stands for in Envoy.
 const keepAliveTimeout = time.Minute
 
+// keepAliveJitter is Envoy's default, in per cent.
+const keepAliveJitter = 15
+
 // http2Settings compiles the options of HTTP/2 connections, of either side; none are
 // the defaults.
 func http2Settings(s scope, o *corev3.Http2ProtocolOptions) http2.Settings {
@@ -27,7 +30,12 @@ func http2Settings(s scope, o *corev3.Http2ProtocolOptions) http2.Settings {
 		}
 	}
 	if k := o.GetConnectionKeepalive(); k != nil {
-		out.KeepAlive = http2.KeepAlive{Interval: duration(k.GetInterval(), 0), Timeout: duration(k.GetTimeout(), keepAliveTimeout)}
+		out.KeepAlive = http2.KeepAlive{
+			Interval: duration(k.GetInterval(), 0), Timeout: duration(k.GetTimeout(), keepAliveTimeout), Jitter: keepAliveJitter,
+		}
+		if j := k.GetIntervalJitter(); j != nil {
+			out.KeepAlive.Jitter = uint32(min(max(j.GetValue(), 0), 100))
+		}
 	}
 	if len(o.GetCustomSettingsParameters()) > 0 {
 		s.in("http2_protocol_options.custom_settings_parameters").fail("is not supported")
