@@ -59,7 +59,6 @@ type conn struct {
 
 	w        writer // owned by who flushes
 	stopping atomic.Bool
-	tasks    sync.WaitGroup
 
 	mu   sync.Mutex
 	cond sync.Cond // something changed that only ends wait for
@@ -361,12 +360,9 @@ func (c *conn) farewell(err error) {
 	_ = c.nc.SetWriteDeadline(time.Now().Add(lingerTime)) // who writes now has no longer
 	c.flushNow()
 	c.mu.Lock()
-	for c.out.flushing { // who called Drain, perhaps
-		c.cond.Wait()
-	}
+	c.flushedLocked()
 	broken := c.broken
 	c.mu.Unlock()
-	c.tasks.Wait()
 	if half, ok := c.nc.(interface{ CloseWrite() error }); ok && c.server && !broken && !errors.Is(err, io.EOF) && half.CloseWrite() == nil {
 		c.linger()
 	}
@@ -374,6 +370,16 @@ func (c *conn) farewell(err error) {
 	c.broken = true
 	c.mu.Unlock()
 	_ = c.nc.Close() // nobody is left to tell
+	c.mu.Lock()
+	c.flushedLocked() // by who came late
+	c.mu.Unlock()
+}
+
+// flushedLocked waits until nobody writes.
+func (c *conn) flushedLocked() {
+	for c.out.flushing {
+		c.cond.Wait()
+	}
 }
 
 // linger passes over what the peer still sends.

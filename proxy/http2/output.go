@@ -312,7 +312,7 @@ func (c *conn) writeOut() {
 	for c.takeOut() {
 		done, err := c.w.try()
 		if !done && err == nil {
-			c.tasks.Go(c.drainOut)
+			go c.drainOut() // joined by farewell, which waits while flushing is set
 			return
 		}
 		c.wroteOut(err)

@@ -2,7 +2,9 @@ package http2_test
 
 import (
 	"io"
+	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -207,6 +209,22 @@ func TestWatchTellsAConnectionLoss(t *testing.T) {
 	bounded(t, "the request", started)
 	p.conn.Close()
 	bounded(t, "the call", gone)
+}
+
+func TestDrainBesideTheEndOfTheConnection(t *testing.T) {
+	for range 50 {
+		near, far := net.Pipe() // no socket: all writing is left to a goroutine
+		c := http2.NewServerConn(near, http2.ServerOptions{})
+		result := make(chan error, 1)
+		go func() { result <- c.Serve(handlerFunc(ok200)) }()
+		var wg sync.WaitGroup
+		wg.Go(func() { _, _ = io.Copy(io.Discard, far) })
+		_, _ = io.WriteString(far, xhttp2.ClientPreface)
+		wg.Go(c.Drain)
+		far.Close()
+		wg.Wait()
+		_ = bounded(t, "the end", result)
+	}
 }
 
 func TestDrainInTwoSteps(t *testing.T) {
