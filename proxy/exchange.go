@@ -162,7 +162,6 @@ func (h *HTTP) begin(s *session, w httpmsg.ResponseWriter, r *httpmsg.Request) *
 	x.Record.Conn, x.Record.HTTP, x.Record.Start = s.conn.Flow, true, time.Now()
 	x.Record.Request.Protocol, x.Record.Request.Head = r.Protocol, &r.Header
 	x.body.begin(x)
-	h.Stats.Requests.Add(1)
 	h.Stats.Active.Add(1)
 	return x
 }

@@ -21,12 +21,12 @@ type ResponseFilter interface {
 // HTTPStats counts as Envoy's http.* statistics do.
 type HTTPStats struct {
 	Connections atomic.Int64 // downstream_cx_active
-	Requests    atomic.Uint64
-	Active      atomic.Int64
-	// HTTP1 and HTTP2 count connections by what they speak (downstream_cx_http1_total
-	// and its kin), MaxRequests and MaxAge those that drained for having served, or
-	// lived, for as long as they may.
-	HTTP1, HTTP2        atomic.Uint64
+	Active      atomic.Int64 // downstream_rq_active
+	// Connections that have begun to speak (downstream_cx_http1_total and
+	// downstream_cx_http2_total).
+	HTTP1, HTTP2 atomic.Uint64
+	// Connections that drained for having served, or lived, for as long as they may
+	// (downstream_cx_max_requests_reached and downstream_cx_max_duration_reached).
 	MaxRequests, MaxAge atomic.Uint64
 }
 
@@ -40,7 +40,7 @@ type HTTP struct {
 	routes atomic.Pointer[Routes]
 	date   dateCache
 
-	Stats HTTPStats
+	Stats *HTTPStats // immutable, the pointer
 }
 
 // NewHTTP makes the handler of an HTTP chain. Until SetRoutes it answers 404.
@@ -48,7 +48,10 @@ func NewHTTP(spec HTTPSpec) *HTTP {
 	if spec.Response.ServerName == "" {
 		spec.Response.ServerName = "envoy"
 	}
-	h := &HTTP{spec: spec}
+	if spec.Stats == nil {
+		spec.Stats = new(HTTPStats)
+	}
+	h := &HTTP{spec: spec, Stats: spec.Stats}
 	h.opens.http1 = upstream.OpenOptions{Downstream: upstream.HTTP1, ALPN: spec.ALPN.HTTP11, ALPN2: spec.ALPN.HTTP2}
 	h.opens.http10, h.opens.http2 = h.opens.http1, h.opens.http1
 	h.opens.http10.ALPN10 = spec.ALPN.HTTP10

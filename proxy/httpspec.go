@@ -47,6 +47,8 @@ type HTTPSpec struct {
 	StatPrefix string
 	Direction  flow.Direction
 	Observers  []flow.Observer
+	// Stats is what the manager counts, where others read it; nil is counters of its own.
+	Stats *HTTPStats
 	// Filters run in their order, unless a rule brings its own.
 	Filters []Filter
 

@@ -206,6 +206,5 @@ func (s *session) rejectStream(pe *http2.ProtocolError) {
 func (s *session) record(rec *flow.Record) {
 	rec.Conn, rec.Start, rec.HTTP = s.conn.Flow, time.Now(), true
 	rec.Request.Head = &httpmsg.Header{}
-	s.h.Stats.Requests.Add(1)
 	observe(s.h.spec.Observers, rec)
 }

@@ -126,7 +126,8 @@ func TestConnectionServesNoMoreRequestsThanItMayInEveryVersion(t *testing.T) {
 	t.Parallel()
 	forEachProtocol(t, func(t *testing.T, l *lane) {
 		c := l.upstream(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") }, nil)
-		g := l.rig(t, proxy.HTTPSpec{MaxRequests: 3}, to(c))
+		stats := new(proxy.HTTPStats)
+		g := l.rig(t, proxy.HTTPSpec{MaxRequests: 3, Stats: stats}, to(c))
 		client := l.downstream(t, g)
 		perConn := make(map[uint64]int)
 		for range 12 {
@@ -138,6 +139,10 @@ func TestConnectionServesNoMoreRequestsThanItMayInEveryVersion(t *testing.T) {
 		// Over HTTP/2 what is under way when the connection is asked to end is served.
 		if len(perConn) < 2 || l.down == 1 && len(perConn) != 4 {
 			t.Errorf("got %v", perConn)
+		}
+		spoken := map[int]uint64{1: stats.HTTP1.Load(), 2: stats.HTTP2.Load()}
+		if n := uint64(len(perConn)); spoken[l.down] != n || spoken[3-l.down] != 0 || stats.MaxRequests.Load() < n-1 {
+			t.Errorf("counted connections %v, %d full ones; want %d", spoken, stats.MaxRequests.Load(), n)
 		}
 	})
 }

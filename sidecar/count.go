@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/outrigger-mesh/outrigger/flow"
+	"github.com/outrigger-mesh/outrigger/proxy"
 	"github.com/outrigger-mesh/outrigger/proxy/filter"
 	"github.com/outrigger-mesh/outrigger/telemetry/metrics"
 	"github.com/outrigger-mesh/outrigger/xds/compile"
@@ -15,6 +16,7 @@ func (s *Sidecar) count() {
 	s.stats.Add(s.countConfiguration)
 	s.stats.Add(s.countClusters)
 	s.stats.Add(s.countListeners)
+	s.stats.Add(s.countManagers)
 	s.stats.Add(s.countPolicies)
 }
 
@@ -98,6 +100,19 @@ func (s *Sidecar) countListeners(emit metrics.Emit) {
 		emit("listener.outrigger.upstream_dialled_ahead_failed", label, float64(st.AheadFail.Load()), metrics.Counter)
 		emit("listener.outrigger.server_first", label, float64(st.ServerFirst.Load()), metrics.Counter)
 	}
+}
+
+// countManagers emits what HTTP managers count of their connections.
+func (s *Sidecar) countManagers(emit metrics.Emit) {
+	s.compiler.EachManagerCount(func(prefix string, n *proxy.HTTPStats) {
+		label := []metrics.Label{{Name: metrics.HTTPPrefix, Value: prefix}}
+		emit("http.downstream_cx_active", label, float64(n.Connections.Load()), metrics.Gauge)
+		emit("http.downstream_rq_active", label, float64(n.Active.Load()), metrics.Gauge)
+		emit("http.downstream_cx_http1_total", label, float64(n.HTTP1.Load()), metrics.Counter)
+		emit("http.downstream_cx_http2_total", label, float64(n.HTTP2.Load()), metrics.Counter)
+		emit("http.downstream_cx_max_requests_reached", label, float64(n.MaxRequests.Load()), metrics.Counter)
+		emit("http.downstream_cx_max_duration_reached", label, float64(n.MaxAge.Load()), metrics.Counter)
+	})
 }
 
 // countPolicies counts what RBAC filters decided. Several filters of one manager

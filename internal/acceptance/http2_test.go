@@ -225,9 +225,12 @@ func speakRPC(t *testing.T, client *testmesh.Pod, addr string) {
 		t.Errorf("got %v", err)
 	}
 	// The client, both sidecars and the application all watch the same clock: who ends
-	// the call, and how, is open.
-	if _, err = ask(t, c, "sleep", 300*time.Millisecond); err == nil {
-		t.Error("a call succeeds that sleeps beyond its time")
+	// the call is open. A sidecar whose timeout ends first says 14, as Envoy's router.
+	for range 5 {
+		_, err = ask(t, c, "sleep", 300*time.Millisecond)
+		if code := status.Code(err); code != codes.DeadlineExceeded && code != codes.Unavailable {
+			t.Errorf("a call that sleeps beyond its time: got %v", err)
+		}
 	}
 	var wg sync.WaitGroup
 	for range 20 {

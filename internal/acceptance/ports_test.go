@@ -54,8 +54,11 @@ func TestMeshPortsOfTheSidecar(t *testing.T) {
 		if len(stats) < 20 {
 			t.Errorf("got %d numbers", len(stats))
 		}
-		found := false
+		found, spoken := false, 0
 		for name, value := range stats {
+			if n, err := strconv.Atoi(value); err == nil && strings.HasSuffix(name, ".downstream_cx_http1_total") {
+				spoken += n
+			}
 			if strings.Contains(name, "outbound|80||solo") && strings.HasSuffix(name, "upstream_rq_total") {
 				n, err := strconv.Atoi(value)
 				found = err == nil && n >= 10
@@ -63,6 +66,9 @@ func TestMeshPortsOfTheSidecar(t *testing.T) {
 		}
 		if !found {
 			t.Error("no upstream_rq_total of at least 10 for solo")
+		}
+		if spoken == 0 {
+			t.Error("no downstream connection has spoken HTTP/1.1")
 		}
 	})
 	t.Run("other admin pages", func(t *testing.T) {

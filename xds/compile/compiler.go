@@ -13,6 +13,7 @@ import (
 	"github.com/outrigger-mesh/outrigger/flow"
 	"github.com/outrigger-mesh/outrigger/mtls"
 	"github.com/outrigger-mesh/outrigger/proxy"
+	"github.com/outrigger-mesh/outrigger/proxy/filter"
 	"github.com/outrigger-mesh/outrigger/telemetry/accesslog"
 	"github.com/outrigger-mesh/outrigger/upstream"
 	"github.com/outrigger-mesh/outrigger/xds"
@@ -53,7 +54,8 @@ type Compiler struct {
 
 	fails    atomic.Uint64
 	unusable ignoredNames
-	counts   policyCounts
+	policies countsBy[PolicyPrefix, filter.Counts]
+	managers countsBy[string, proxy.HTTPStats]
 
 	mu sync.Mutex
 	// guarded by mu

@@ -3,6 +3,7 @@ package compile
 import (
 	"sync"
 
+	"github.com/outrigger-mesh/outrigger/proxy"
 	"github.com/outrigger-mesh/outrigger/proxy/filter"
 )
 
@@ -16,30 +17,35 @@ type PolicyPrefix struct {
 	Rules, Shadow string
 }
 
-// policyCounts are the counters of all RBAC filters by prefix, so that a filter that
-// replaces another counts on.
-type policyCounts struct {
+// countsBy are counters by their prefix, so that what replaces another with the same
+// prefix counts on.
+type countsBy[K comparable, V any] struct {
 	mu sync.Mutex
-	by map[PolicyPrefix]*filter.Counts // guarded by mu
+	by map[K]*V // guarded by mu
 }
 
-func (p *policyCounts) of(prefix PolicyPrefix) *filter.Counts {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.by == nil {
-		p.by = make(map[PolicyPrefix]*filter.Counts)
+func (c *countsBy[K, V]) of(prefix K) *V {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.by == nil {
+		c.by = make(map[K]*V)
 	}
-	if p.by[prefix] == nil {
-		p.by[prefix] = new(filter.Counts)
+	if c.by[prefix] == nil {
+		c.by[prefix] = new(V)
 	}
-	return p.by[prefix]
+	return c.by[prefix]
 }
 
-// EachPolicyCount calls f with the counters of each prefix.
-func (c *Compiler) EachPolicyCount(f func(PolicyPrefix, *filter.Counts)) {
-	c.counts.mu.Lock()
-	defer c.counts.mu.Unlock()
-	for prefix, n := range c.counts.by {
+func (c *countsBy[K, V]) each(f func(K, *V)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for prefix, n := range c.by {
 		f(prefix, n)
 	}
 }
+
+// EachPolicyCount calls f with the counters of each RBAC filter's prefix.
+func (c *Compiler) EachPolicyCount(f func(PolicyPrefix, *filter.Counts)) { c.policies.each(f) }
+
+// EachManagerCount calls f with the counters of each HTTP manager's prefix.
+func (c *Compiler) EachManagerCount(f func(string, *proxy.HTTPStats)) { c.managers.each(f) }

@@ -49,6 +49,7 @@ func (c *Compiler) http(s scope, dir flow.Direction, m *hcmv3.HttpConnectionMana
 		flows = c.httpFlows(spec.StatPrefix, dir)
 	}
 	spec.Observers = c.observers(s, flows, m.GetAccessLog())
+	spec.Stats = c.managers.of(spec.StatPrefix)
 	for i, u := range m.GetUpgradeConfigs() {
 		if len(u.GetFilters()) > 0 {
 			s.at("upgrade_configs", i).in("filters").fail("is not supported")

@@ -40,7 +40,7 @@ func (c *Compiler) httpRBAC(s scope, prefix string, a *anypb.Any) proxy.Filter {
 	return filter.NewRBAC(filter.Policies{
 		Rules:  policies(s.in("rules"), m.GetRules()),
 		Shadow: policies(s.in("shadow_rules"), m.GetShadowRules()),
-		Counts: c.counts.of(PolicyPrefix{HTTP: true, Flow: prefix, Rules: m.GetRulesStatPrefix(), Shadow: m.GetShadowRulesStatPrefix()}),
+		Counts: c.policies.of(PolicyPrefix{HTTP: true, Flow: prefix, Rules: m.GetRulesStatPrefix(), Shadow: m.GetShadowRulesStatPrefix()}),
 	})
 }
 
@@ -60,7 +60,7 @@ func (c *Compiler) networkRBAC(s scope, a *anypb.Any) proxy.ConnFilter {
 	}
 	return filter.NewConnRBAC(filter.Policies{
 		Rules: rules, Shadow: shadow,
-		Counts: c.counts.of(PolicyPrefix{Flow: m.GetStatPrefix(), Shadow: m.GetShadowRulesStatPrefix()}),
+		Counts: c.policies.of(PolicyPrefix{Flow: m.GetStatPrefix(), Shadow: m.GetShadowRulesStatPrefix()}),
 	})
 }
 
