@@ -52,10 +52,15 @@ func cpu() time.Duration {
 // benchmarkHop sends requests over conns connections with so many streams each,
 // through a hop.
 func benchmarkHop(b *testing.B, conns, streams, size int) {
+	benchmarkOver(b, conns, streams, size, func(h httpmsg.Handler) *http2.ClientConn {
+		return connect(b, http2.ServerOptions{}, http2.ClientOptions{}, h)
+	})
+}
+
+func benchmarkOver(b *testing.B, conns, streams, size int, connected func(httpmsg.Handler) *http2.ClientConn) {
 	var downs []*http2.ClientConn
 	for range conns {
-		up := connect(b, http2.ServerOptions{}, http2.ClientOptions{}, origin(size))
-		downs = append(downs, connect(b, http2.ServerOptions{}, http2.ClientOptions{}, forward(up)))
+		downs = append(downs, connected(forward(connected(origin(size)))))
 	}
 	work := make(chan struct{}, conns*streams)
 	done := make(chan struct{})
@@ -104,4 +109,7 @@ func BenchmarkHop(b *testing.B) {
 	b.Run("4x16", func(b *testing.B) { benchmarkHop(b, 4, 16, 1<<10) })
 	b.Run("16x1", func(b *testing.B) { benchmarkHop(b, 16, 1, 1<<10) })
 	b.Run("4x4-1MB", func(b *testing.B) { benchmarkHop(b, 4, 4, 1<<20) })
+	b.Run("4x4-1MB-TLS", func(b *testing.B) {
+		benchmarkOver(b, 4, 4, 1<<20, func(h httpmsg.Handler) *http2.ClientConn { return overTLS(b, h) })
+	})
 }

@@ -144,6 +144,7 @@ type writer struct {
 	hurry atomic.Bool
 
 	onReady func(fd uintptr) bool
+	onWait  func(fd uintptr) bool
 	onPoll  func(fd uintptr)
 	n       int
 	err     error
@@ -157,7 +158,7 @@ func (w *writer) init(nc net.Conn, timeout time.Duration) {
 	}
 	w.raw = rawOf(nc)
 	if w.raw != nil {
-		w.onReady = w.writeReady
+		w.onReady, w.onWait = w.writeReady, w.writeWhenReady
 		return
 	}
 	t, ok := nc.(interface{ NetConn() net.Conn })
@@ -215,6 +216,12 @@ func (w *writer) writeReady(fd uintptr) bool {
 	return true
 }
 
+// writeWhenReady is writeReady that has the poller wait.
+func (w *writer) writeWhenReady(fd uintptr) bool {
+	w.writeReady(fd)
+	return !errors.Is(w.err, syscall.EAGAIN)
+}
+
 // writable reports whether the socket below a TLS session has room for a record.
 func (w *writer) writable() bool {
 	if w.below == nil {
@@ -243,13 +250,26 @@ func (w *writer) write() error {
 		if limit != lingerTime && w.hurry.Load() { // the end has come meanwhile
 			continue
 		}
-		n, err := sock.WriteAll(w.nc, w.segs[w.at].b[w.off:])
+		n, err := w.writeOnce()
 		w.pass(n)
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// writeOnce writes a part of what there is, for which one deadline is enough.
+func (w *writer) writeOnce() (int, error) {
+	if w.raw != nil {
+		w.n, w.err = 0, nil
+		err := w.raw.Write(w.onWait)
+		if err == nil {
+			err = w.err
+		}
+		return w.n, err
+	}
+	return sock.WriteAll(w.nc, w.segs[w.at].b[w.off:])
 }
 
 // pass drops n bytes that were written.

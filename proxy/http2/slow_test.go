@@ -18,6 +18,7 @@ import (
 
 	"github.com/outrigger-mesh/outrigger/proxy/http2"
 	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
+	"github.com/outrigger-mesh/outrigger/sock"
 )
 
 // overTLS is connect over a TLS session.
@@ -33,8 +34,8 @@ func overTLS(tb testing.TB, h httpmsg.Handler) *http2.ClientConn {
 		tb.Fatal(err)
 	}
 	near, far := pipe(tb)
-	server := tls.Server(near, &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}})
-	client := tls.Client(far, &tls.Config{InsecureSkipVerify: true})
+	server := tls.Server(sock.Wrap(near), &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}})
+	client := tls.Client(sock.Wrap(far), &tls.Config{InsecureSkipVerify: true})
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
