@@ -101,13 +101,16 @@ func TestStatusIsEncoded(t *testing.T) {
 }
 
 func TestStaticNames(t *testing.T) {
-	for name, s := range names {
+	for _, s := range names {
+		if index, policy := classify(s.name); index != int(s.index) || policy != s.policy {
+			t.Errorf("%q is not found: it shares its place with another name", s.name)
+		}
 		if s.index == 0 {
 			continue
 		}
 		d := hpack.NewDecoder(4096, func(f hpack.HeaderField) {
-			if f.Name != name {
-				t.Errorf("index %d is %q, want %q", s.index, f.Name, name)
+			if f.Name != s.name {
+				t.Errorf("index %d is %q, want %q", s.index, f.Name, s.name)
 			}
 		})
 		if _, err := d.Write(appendInt(nil, 0x80, 7, int(s.index))); err != nil {
