@@ -131,10 +131,14 @@ func TestSmallRunMeasuresTheSidecarAndWritesResults(t *testing.T) {
 	}
 	program, dir := build(t), t.TempDir()
 	file, page := filepath.Join(dir, "results.json"), filepath.Join(dir, "page.html")
+	cases := "http1-hop,http1-mtls-pair,http1-max,rate-1000,new-mtls,tcp-bulk,tcp-mtls-bulk,tcp-rr"
+	if !raceEnabled { // the configuration of 1,000 services takes long to write there
+		cases += ",start-1000"
+	}
 	var out, progress bytes.Buffer
 	code := bench.Main(t.Context(), []string{
 		"-outrigger", program, "-subjects", "outrigger,direct", "-rounds", "2", "-scale", "0.005", "-json", file, "-html", page,
-		"-case", "http1-hop,http1-mtls-pair,http1-max,rate-1000,new-mtls,tcp-bulk,tcp-mtls-bulk,tcp-rr,start-1000",
+		"-case", cases,
 	}, "test-build", &out, &progress)
 	if code != 0 {
 		t.Fatalf("got %d:\n%s", code, &progress)
@@ -155,7 +159,7 @@ func TestSmallRunMeasuresTheSidecarAndWritesResults(t *testing.T) {
 		"rate-1000 outrigger added_p90_ms", "rate-1000 outrigger added_p99_ms", "rate-1000 direct p99_ms", "new-mtls outrigger cpu_us_per_op",
 		"tcp-bulk outrigger gbit_per_cpu_s", "tcp-mtls-bulk outrigger gbit_per_cpu_s", "tcp-rr outrigger cpu_us_per_op", "start-1000 outrigger ms",
 	} {
-		if !seen[want] {
+		if of, _, _ := strings.Cut(want, " "); !seen[want] && strings.Contains(cases, of) {
 			t.Errorf("no row %q", want)
 		}
 	}

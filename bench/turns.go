@@ -137,7 +137,7 @@ func atMost(target func(*track) load.Target, shape load.Shape) func(context.Cont
 		s := shape
 		s.Duration = r.span(shape.Duration, warm)
 		s.Warmup = 100 * time.Millisecond
-		res, err := load.Run(ctx, target(t), s)
+		res, err := untilAnswered(ctx, target(t), s)
 		if err != nil {
 			return nil, err
 		}
@@ -147,6 +147,21 @@ func atMost(target func(*track) load.Target, shape load.Shape) func(context.Cont
 		out := figures{opsPerSec: res.PerSecond()}
 		out.latency(&res)
 		return out, nil
+	}
+}
+
+// longestTry ends the search for a time in which anything is answered.
+const longestTry = 5 * time.Second
+
+// untilAnswered gives a shape twice the time, and again, where a busy machine answers
+// nothing at all within it.
+func untilAnswered(ctx context.Context, to load.Target, s load.Shape) (load.Result, error) {
+	for {
+		res, err := load.Run(ctx, to, s)
+		if err != nil || res.Requests+res.Errors > 0 || s.Duration >= longestTry {
+			return res, err
+		}
+		s.Duration *= 2
 	}
 }
 

@@ -108,11 +108,14 @@ func TestEveryProtocolReachesTheBackend(t *testing.T) {
 				target, shape := tt.target, tt.shape
 				target.Addr, target.Host, target.TLS = s.Addr(kinds[shape.Protocol]), "backend", config
 				shape.Requests = 300
+				if target.Answer >= 1<<20 {
+					shape.Requests = 30
+				}
 				got, err := load.Run(t.Context(), target, shape)
 				if err := errors.Join(err, got.Err()); err != nil {
 					t.Fatal(err)
 				}
-				if got.Requests != 300 || got.Latency.Count() != 300 || got.Reconnects != 0 || got.Elapsed <= 0 {
+				if n := shape.Requests; got.Requests != n || got.Latency.Count() != uint64(n) || got.Reconnects != 0 || got.Elapsed <= 0 {
 					t.Errorf("got %d requests, %d latencies, %d reconnects in %v", got.Requests, got.Latency.Count(), got.Reconnects, got.Elapsed)
 				}
 			})

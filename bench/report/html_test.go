@@ -158,6 +158,9 @@ func browse(t *testing.T, page string, width int, theme string) (f finding) {
 
 func TestPageInARealBrowser(t *testing.T) {
 	t.Parallel()
+	if raceEnabled {
+		t.Skip("the browser runs the page's own program")
+	}
 	page := render(t, sample())
 	for _, tt := range []struct {
 		width int
