@@ -20,6 +20,7 @@ func (h *HTTP) forward(x *Exchange) error {
 	}
 	x.trip.cluster = w
 	x.Record.Upstream.Cluster = w.Cluster.Name()
+	x.watch()
 	if w.Cluster.Spec() == nil {
 		if err := w.Cluster.Ensure(x.Context()); err != nil {
 			x.Record.Upstream.Cluster = "" // a cluster that is not known has no name
@@ -32,7 +33,6 @@ func (h *HTTP) forward(x *Exchange) error {
 		x.body.guard(*rule.IdleTimeout)
 	}
 	x.prepare(w)
-	x.watch()
 	x.trip.hint = lb.Hint{Random: x.Random, OrigDst: x.Conn.OriginalDst, MaxPicks: 1, Tried: x.trip.tried[:0]}
 	retry := x.trip.retry
 	if retry == nil || retry.Max <= 0 || retry.On == 0 {

@@ -115,3 +115,39 @@ func TestUpstreamThatLeavesInOrderLosesNothing(t *testing.T) {
 		}
 	}
 }
+
+// Nobody waits for a cluster's configuration on behalf of a downstream that has left.
+func TestLeavingWhileTheClusterIsAwaitedInEveryVersion(t *testing.T) {
+	t.Parallel()
+	for _, down := range []int{1, 2} {
+		t.Run(fmt.Sprintf("HTTP %d", down), func(t *testing.T) {
+			t.Parallel()
+			l := &lane{down: down, up: 1}
+			asked := make(chan struct{}, 1)
+			c := upstream.New("outbound|80||late", upstream.Options{FillTimeout: time.Minute, Fill: func(ctx context.Context, _ *upstream.Cluster) error {
+				asked <- struct{}{}
+				<-ctx.Done()
+				return ctx.Err()
+			}})
+			t.Cleanup(func() {
+				ctx, cancel := context.WithCancel(context.Background())
+				cancel()
+				c.Close(ctx)
+			})
+			g := l.rig(t, proxy.HTTPSpec{}, to(c))
+			ctx, leave := context.WithCancel(t.Context())
+			go func() {
+				<-asked
+				leave()
+			}()
+			r, _ := http.NewRequestWithContext(ctx, http.MethodGet, l.url(g, "/"), nil)
+			if resp, err := l.downstream(t, g).Do(r); err == nil {
+				_ = resp.Body.Close()
+				t.Errorf("got %d", resp.StatusCode)
+			}
+			if rec := g.records.next(t); rec.flags != "DC" && rec.flags != "DR" {
+				t.Errorf("recorded %s %s", rec.flags, rec.details)
+			}
+		})
+	}
+}
