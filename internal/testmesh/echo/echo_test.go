@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"slices"
@@ -29,7 +30,7 @@ func start(t *testing.T, kind echo.Kind) *net.TCPConn {
 			t.Error(err)
 		}
 	})
-	for deadline := time.Now().Add(5 * time.Second); ; {
+	for deadline := time.Now().Add(20 * time.Second); ; {
 		c, err := net.Dial("tcp", "127.0.0.1:"+strconv.Itoa(port))
 		if err == nil {
 			t.Cleanup(func() { _ = c.Close() }) // may be closed already
@@ -44,14 +45,20 @@ func start(t *testing.T, kind echo.Kind) *net.TCPConn {
 	}
 }
 
+// freePort finds a port that the kernel gives to nobody by itself: one of those
+// could be taken before the application listens.
 func freePort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	var err error
+	for range 100 {
+		var l net.Listener
+		if l, err = net.Listen("tcp", ":"+strconv.Itoa(20_000+rand.N(10_000))); err == nil {
+			defer l.Close()
+			return l.Addr().(*net.TCPAddr).Port
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatal(err)
+	return 0
 }
 
 func send(t *testing.T, c io.Writer, text string) {
