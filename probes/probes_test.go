@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -131,14 +132,25 @@ func loopback(port uint16) []netip.AddrPort {
 	return []netip.AddrPort{netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port)}
 }
 
+// freePort finds a port that the kernel gives to nobody by itself: one of those
+// could be taken before the server listens.
+func freePort(t *testing.T) uint16 {
+	t.Helper()
+	var err error
+	for range 100 {
+		var l net.Listener
+		if l, err = net.Listen("tcp", fmt.Sprintf(":%d", 20_000+rand.N(10_000))); err == nil {
+			defer l.Close()
+			return l.Addr().(*net.TCPAddr).AddrPort().Port()
+		}
+	}
+	t.Fatal(err)
+	return 0
+}
+
 func TestServerAnswersOnBothFamiliesAndEnds(t *testing.T) {
 	t.Parallel()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := netip.MustParseAddrPort(free.Addr().String()).Port()
-	_ = free.Close()
+	port := freePort(t)
 	addrs := append(loopback(port), netip.AddrPortFrom(netip.IPv6Loopback(), port))
 	s, stop := start(t, probes.ServerConfig{
 		Name: "health", Addrs: addrs, Handler: probes.ReadyHandler(probes.NewReadiness()),

@@ -391,10 +391,6 @@ func (s *ClientStream) lost(err error) error {
 	return upstreamGone(err, sent)
 }
 
-func (s *ClientStream) resetBy(code uint32) error     { return upstreamReset(code) }
-func (s *ClientStream) violated(details string) error { return upstreamViolation(details) }
-func (s *ClientStream) late() error                   { return upstreamTimeout() }
-
 // responseBody is the content that an upstream sends.
 type responseBody struct {
 	s *ClientStream

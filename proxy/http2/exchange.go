@@ -252,10 +252,7 @@ func (x *exchange) freeLocked() {
 	}
 }
 
-func (x *exchange) lost(err error) error      { return downstreamGone(err) }
-func (x *exchange) resetBy(code uint32) error { return downstreamReset(code) }
-func (x *exchange) violated(det string) error { return downstreamViolation(det) }
-func (x *exchange) late() error               { return downstreamIdle() }
+func (x *exchange) lost(err error) error { return downstreamGone(err) }
 
 // requestBody is the content that a downstream sends.
 type requestBody struct {

@@ -45,18 +45,36 @@ type kin interface {
 	mayHaveBody() bool
 	// freeLocked is called once, when neither end sends any more.
 	freeLocked()
-	// lost, resetBy, violated and late make the error that a stream ends with.
+	// lost makes the error of a stream whose connection ended.
 	lost(err error) error
-	resetBy(code uint32) error
-	violated(details string) error
-	late() error
 }
 
-func (s *stream) mayHaveBody() bool             { return s.kin.mayHaveBody() }
-func (s *stream) lost(err error) error          { return s.kin.lost(err) }
-func (s *stream) resetBy(code uint32) error     { return s.kin.resetBy(code) }
-func (s *stream) violated(details string) error { return s.kin.violated(details) }
-func (s *stream) late() error                   { return s.kin.late() }
+func (s *stream) mayHaveBody() bool    { return s.kin.mayHaveBody() }
+func (s *stream) lost(err error) error { return s.kin.lost(err) }
+
+// resetBy makes the error of a stream that the peer reset.
+func (s *stream) resetBy(code uint32) error {
+	if s.c.server {
+		return downstreamReset(code)
+	}
+	return upstreamReset(code)
+}
+
+// violated makes the error of a stream whose peer broke a rule.
+func (s *stream) violated(details string) error {
+	if s.c.server {
+		return downstreamViolation(details)
+	}
+	return upstreamViolation(details)
+}
+
+// late makes the error of a stream that waited for too long.
+func (s *stream) late() error {
+	if s.c.server {
+		return downstreamIdle()
+	}
+	return upstreamTimeout()
+}
 
 // begin readies a stream for its next use.
 func (s *stream) begin(c *conn) {
