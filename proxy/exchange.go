@@ -100,6 +100,10 @@ type watcher interface {
 	Unwatch()
 }
 
+// leaver is a watcher that knows how the downstream left: a stream may have been
+// reset on a connection that lives on.
+type leaver interface{ Left() error }
+
 // errLeft is what ends an attempt whose downstream is gone.
 var errLeft = &flow.Error{
 	Side: flow.SideDownstream, Flag: flow.DownstreamConnectionTermination, Kind: flow.KindCancelled,
@@ -329,10 +333,10 @@ func (x *Exchange) broken(err error) {
 	}
 	x.Record.Flags.Set(fe.Flag)
 	switch {
-	case fe.Side == flow.SideDownstream && fe.Kind == flow.KindCancelled:
-		x.Record.Details = "downstream_remote_disconnect"
 	case fe.Side == flow.SideDownstream && fe.Details != "":
 		x.Record.Details = fe.Details
+	case fe.Side == flow.SideDownstream && fe.Kind == flow.KindCancelled:
+		x.Record.Details = errLeft.Details
 	case fe.Kind == flow.KindTimeout && fe.Details != "":
 		x.Record.Details = fe.Details
 	case fe.Kind == flow.KindTimeout:
@@ -389,6 +393,12 @@ func (x *Exchange) reply(r *Reply) {
 
 // gone is called from another goroutine when the downstream leaves.
 func (x *Exchange) gone() {
+	if w, ok := x.w.(leaver); ok {
+		if why := w.Left(); why != nil {
+			x.end(why)
+			return
+		}
+	}
 	x.end(errLeft)
 }
 

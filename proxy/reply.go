@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"strconv"
@@ -170,10 +171,16 @@ func replyToDownstream(fe *flow.Error) *Reply {
 	switch {
 	case fe.Side != flow.SideDownstream:
 		return nil
+	case fe.Kind == flow.KindCancelled:
+		r := &Reply{Flag: fe.Flag, Flagged: true, Details: fe.Details}
+		if r.Details == "" {
+			r.Details = errLeft.Details
+		}
+		return r
 	case fe.Kind == flow.KindProtocol:
-		status := 400
-		if pe, ok := errors.AsType[*http1.ProtocolError](fe.Err); ok && pe.Status != 0 {
-			status = pe.Status
+		status := 0 // an HTTP/2 stream that broke a rule is reset already
+		if pe, ok := errors.AsType[*http1.ProtocolError](fe.Err); ok {
+			status = cmp.Or(pe.Status, 400)
 		}
 		return &Reply{Status: status, Body: http1.Reason(status), Flag: flow.DownstreamProtocolError, Flagged: true, Details: fe.Details, Close: true}
 	case fe == errSlowRequest:

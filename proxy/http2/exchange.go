@@ -231,6 +231,13 @@ func (x *exchange) Watch(gone func()) {
 	}
 }
 
+// Left is why the downstream gave the stream up, or nil where it did not.
+func (x *exchange) Left() error {
+	x.c.mu.Lock()
+	defer x.c.mu.Unlock()
+	return x.err
+}
+
 // Unwatch ends Watch; gone is not called any more when it returns.
 func (x *exchange) Unwatch() {
 	c := x.c

@@ -130,7 +130,9 @@ func (h *headParser) pseudoField(name, value string) {
 	switch {
 	case h.block == blockTrailer, bit == 0, h.regular, h.pseudo&bit != 0,
 		(bit == pseudoStatus) != (h.block == blockResponse):
-		h.refuse(violation(detailMessage))
+		h.refuse(violation(detailHeader))
+	case bit == pseudoProtocol && !h.c.set.AllowConnect:
+		h.refuse(violation(detailHeader)) // RFC 8441 section 4
 	}
 	h.pseudo |= bit
 }
@@ -153,11 +155,11 @@ func parseStatus(s string) int {
 func (h *headParser) regularField(name, value string) {
 	switch name {
 	case "connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade":
-		h.refuse(violation(detailMessage)) // RFC 9113 section 8.2.2
+		h.refuse(violation(detailHeader)) // RFC 9113 section 8.2.2
 		return
 	case "te":
 		if !strings.EqualFold(value, "trailers") || h.block == blockResponse {
-			h.refuse(violation(detailMessage))
+			h.refuse(violation(detailHeader))
 			return
 		}
 	case "host":
@@ -172,7 +174,7 @@ func (h *headParser) regularField(name, value string) {
 		}
 		n, ok := parseLength(value)
 		if !ok || h.length >= 0 && h.length != n {
-			h.refuse(violation(detailMessage))
+			h.refuse(violation(detailHeader))
 			return
 		}
 		if h.length >= 0 {

@@ -11,16 +11,11 @@ func (h *headParser) request(c *ServerConn, r *httpmsg.Request) {
 	if h.authority == "" && h.hosts > 0 {
 		h.authority = h.host
 	}
-	if h.hosts > 1 || !consists(h.authority, &authorityChar) {
-		h.refuse(violation(detailMessage))
+	switch {
+	case !h.fieldsHold():
+		h.refuse(violation(detailHeader))
 		return
-	}
-	ok := h.requestTarget(c)
-	if !ok || !validMethod(h.method) {
-		h.refuse(violation(detailMessage))
-		return
-	}
-	if h.end && h.length > 0 {
+	case !h.requestTarget(c), h.end && h.length > 0:
 		h.refuse(violation(detailMessage))
 		return
 	}
@@ -42,6 +37,16 @@ func (h *headParser) request(c *ServerConn, r *httpmsg.Request) {
 	}
 }
 
+// fieldsHold checks each of the fields that say what is asked for by itself, before
+// they are looked at together: the two have different details.
+func (h *headParser) fieldsHold() bool {
+	return h.hosts <= 1 && consists(h.authority, &authorityChar) && consists(h.path, &visibleChar) &&
+		(h.pseudo&pseudoMethod == 0 || validMethod(h.method)) &&
+		(h.pseudo&pseudoPath == 0 || h.path != "") &&
+		(h.pseudo&pseudoScheme == 0 || h.scheme != "") &&
+		(h.pseudo&pseudoProtocol == 0 || h.protocol != "")
+}
+
 // requestTarget checks the pseudo-header fields that name what is asked for.
 func (h *headParser) requestTarget(c *ServerConn) bool {
 	const usual = pseudoMethod | pseudoScheme | pseudoPath
@@ -51,7 +56,7 @@ func (h *headParser) requestTarget(c *ServerConn) bool {
 	if h.pseudo&usual != usual {
 		return false
 	}
-	if h.pseudo&pseudoProtocol != 0 && (h.method != "CONNECT" || h.protocol == "" || !c.set.AllowConnect) {
+	if h.pseudo&pseudoProtocol != 0 && h.method != "CONNECT" {
 		return false // RFC 8441 section 4
 	}
 	switch {
@@ -68,7 +73,7 @@ func (h *headParser) requestTarget(c *ServerConn) bool {
 	if h.path == "*" {
 		return h.method == "OPTIONS"
 	}
-	return h.path != "" && h.path[0] == '/' && consists(h.path, &visibleChar)
+	return h.path[0] == '/'
 }
 
 // method returns a constant for the usual methods, so that their strings need not be
