@@ -71,6 +71,9 @@ type TLS struct {
 	// Protocol is the negotiated ALPN protocol, or empty.
 	Protocol string
 
+	// Failure is why the handshake failed, where it did.
+	Failure string
+
 	// Peer is the other end's identity, Own ours.
 	Peer Identity
 	Own  Identity

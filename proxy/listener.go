@@ -346,6 +346,10 @@ func (l *Listener) run(ctx context.Context, chain *Chain, c *Conn, a *ahead) err
 	if chain.TLS != nil {
 		if err := handshake(ctx, chain, c); err != nil {
 			l.Stats.HandshakeFail.Add(1)
+			c.Flow.TLS.Failure = "TLS_error: " + err.Error()
+			if h, ok := chain.Handler.(shaken); ok {
+				h.unshaken(c)
+			}
 			return fmt.Errorf("TLS handshake: %w", err)
 		}
 	}
@@ -394,6 +398,9 @@ func handshake(ctx context.Context, chain *Chain, c *Conn) error {
 
 // refuser is a handler that records connections which a filter turned away.
 type refuser interface{ refused(*Conn, error) }
+
+// shaken is a handler that records connections whose handshake failed.
+type shaken interface{ unshaken(*Conn) }
 
 // refuse records a connection that no handler served.
 func refuse(c *Conn, observers []flow.Observer, flag flow.Flag, why error) {

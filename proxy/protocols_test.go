@@ -211,6 +211,26 @@ func TestStrangersWithoutCertificateAreRefused(t *testing.T) {
 	poll(t, "the failed handshake is counted", func() bool { return g.listener.Stats.HandshakeFail.Load() == 1 })
 }
 
+func TestAHandshakeThatFailsOnATCPPortIsRecorded(t *testing.T) {
+	t.Parallel()
+	w := &wires{ca: mtlstest.NewCA(t, "mesh.test"), down: true}
+	rec := newRecords()
+	cluster := w.upstream(t, func(_ int, _ net.Conn, _ *bufio.Reader) { t.Error("the application was dialled for a stranger") })
+	tcp := proxy.NewTCP(proxy.TCPSpec{Clusters: []proxy.WeightedCluster{{Cluster: cluster}}, Observers: []flow.Observer{rec}})
+	g := w.rig(t, tcp, rec)
+	c := tls.Client(g.dial(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"istio"}})
+	if err := c.HandshakeContext(t.Context()); err == nil {
+		_, _ = io.ReadAll(c)
+	}
+	r := rec.next(t)
+	if r.Request.Bytes != 0 || r.Response.Bytes != 0 || r.Upstream.Attempts != 0 || r.Upstream.Cluster != cluster.Name() {
+		t.Errorf("got %+v", r)
+	}
+	if got := r.Conn.TLS.Failure; !strings.HasPrefix(got, "TLS_error: ") {
+		t.Errorf("got failure %q", got)
+	}
+}
+
 func TestHalfAHelloIsNotWaitedForLongerThanConfigured(t *testing.T) {
 	t.Parallel()
 	spec := &proxy.ListenerSpec{

@@ -192,10 +192,28 @@ func (t *TCP) fail(rec *flow.Record, err error) {
 func (t *TCP) refused(c *Conn, why error) {
 	rec := &flow.Record{Termination: why.Error()}
 	t.begin(c, rec)
+	t.meant(rec)
 	if r, ok := errors.AsType[*Refusal](why); ok {
 		rec.Policy = r.Policy
 	}
 	t.finish(rec)
+}
+
+// unshaken records a connection whose TLS handshake failed: nobody was dialled for
+// it.
+func (t *TCP) unshaken(c *Conn) {
+	rec := new(flow.Record)
+	t.begin(c, rec)
+	t.meant(rec)
+	t.finish(rec)
+}
+
+// meant names the cluster of a connection that never came to it, where there is one
+// alone.
+func (t *TCP) meant(rec *flow.Record) {
+	if len(t.spec.Clusters) == 1 && t.spec.Clusters[0].Cluster != nil {
+		rec.Upstream.Cluster = t.spec.Clusters[0].Cluster.Name()
+	}
 }
 
 func (t *TCP) finish(rec *flow.Record) {

@@ -18,6 +18,7 @@ func trials() []trial {
 	c.retries()
 	c.upgrades()
 	c.inbound()
+	c.policies()
 	c.tcp()
 	c.http2()
 	c.grpc()

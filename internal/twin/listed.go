@@ -20,7 +20,30 @@ type Entry struct {
 // explains reports whether the entry is about a difference.
 func (e *Entry) explains(d *Difference) bool {
 	return slices.ContainsFunc(e.Trials, func(p string) bool { return glob(p, d.Trial) }) &&
-		slices.ContainsFunc(e.Parts, func(p string) bool { return glob(p, d.Part) })
+		slices.ContainsFunc(e.Parts, func(p string) bool { return names(p, d) })
+}
+
+// names reports whether an entry's pattern is about the part, and about what Outrigger
+// says there where the pattern is "part=value".
+func names(pattern string, d *Difference) bool {
+	if pattern == answerWord {
+		return slices.ContainsFunc(answerParts, func(p string) bool { return glob(p, d.Part) })
+	}
+	part, value, pinned := strings.Cut(pattern, "=")
+	return glob(part, d.Part) && (!pinned || glob(value, d.Outrigger))
+}
+
+// answerWord is a word for the parts that follow where one proxy answers by itself and the
+// other passes the request on. Status and code are not among them: an entry pins these.
+const answerWord = "answer"
+
+var answerParts = []string{
+	"end", "response.body", "response.bytes", "upstream.attempts",
+	"response.header connection", "response.header content-length", "response.header content-type", "response.header date",
+	"response.header server", "response.header x-envoy-upstream-service-time", "response.header x-pod",
+	"log1.attempts", "log1.authority", "log1.chain", "log1.cluster", "log1.content_type", "log1.details", "log1.flags", "log1.method",
+	"log1.original", "log1.path", "log1.protocol", "log1.received", "log1.request_id", "log1.route", "log1.sent", "log1.service_time",
+	"log1.upstream_host", "log1.upstream_local", "log1.upstream_peer",
 }
 
 // listHeading begins the table that is read; the next heading ends it.

@@ -49,7 +49,7 @@ defaultConfig:
 
 // The pods: subjects run a proxy, those in plain are servers and a client.
 var (
-	subjectNames = []string{"client", "closed", "server", "strict"}
+	subjectNames = []string{"client", "closed", "server", "strict", "guarded"}
 	plainNames   = []string{"web-1", "web-2", "bare", "caller"}
 )
 
@@ -189,7 +189,7 @@ func (t *town) serve(ctx context.Context) error {
 	// Ports 80 to 84 are for what is passed to the services' own addresses.
 	bare := []port{{80, "http", ""}, {81, "http", ""}, {82, "http", ""}, {83, "http", ""}, {84, "tcp", ""}, {443, "http", "outside"}, {8080, "http", ""}, {8090, "tcp", ""}, {8443, "http", "outside"}}
 	var errs []error
-	for name, ports := range map[string][]port{"web-1": web, "web-2": web, "bare": bare, "server": app, "strict": app} {
+	for name, ports := range map[string][]port{"web-1": web, "web-2": web, "bare": bare, "server": app, "strict": app, "guarded": app} {
 		for _, p := range ports {
 			errs = append(errs, t.origin.serve(ctx, t.pods[name], p.number, p.protocol, p.kind))
 		}

@@ -15,6 +15,8 @@ type Report struct {
 	// Edits are what the relay did to Envoy's configuration, Config names resources
 	// that the two did not get alike.
 	Edits, Config []string
+	// Altered is what was changed on purpose in what Outrigger got.
+	Altered []string
 	// Open are the differences that nothing explains, Stale the entries that explain
 	// nothing, Order the differences in the order of names, which are not judged.
 	Open  []Difference
@@ -84,6 +86,9 @@ func (r *Report) Write(w io.Writer, all bool) {
 		for _, d := range r.Open {
 			out("  %v\n", d)
 		}
+	}
+	for _, a := range r.Altered {
+		out("\naltered on purpose for Outrigger alone: %s\n", a)
 	}
 	explained := len(r.diffs) - len(r.Open)
 	out("\n%d requests, %d differences: %d explained by %d entries, %d not explained; %d stale entries\n",

@@ -11,9 +11,7 @@ import (
 	"sync"
 	"time"
 
-	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"golang.org/x/sync/errgroup"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/outrigger-mesh/outrigger/internal/relay"
 )
@@ -22,9 +20,9 @@ import (
 type Config struct {
 	// Envoy is the path of a real Envoy, BinDir the folder of Outrigger's binaries.
 	Envoy, BinDir string
-	// Altered makes the relay change one route of what Outrigger gets, so that the
-	// run has to fail.
-	Altered bool
+	// Alter names what the relay changes in one route of what Outrigger gets, so that
+	// the run has to fail; see Alterations.
+	Alter string
 	// Only keeps the trials whose name matches the pattern; empty keeps all.
 	Only string
 	// Listed are the differences that are explained.
@@ -38,6 +36,9 @@ const workers = 12
 
 // Run plays the corpus through both proxies and judges what differs.
 func Run(ctx context.Context, c Config) (*Report, error) {
+	if _, ok := alterations[c.Alter]; c.Alter != "" && !ok {
+		return nil, fmt.Errorf("cannot alter %q, only %s", c.Alter, strings.Join(Alterations(), ", "))
+	}
 	trials, err := chosen(c.Only)
 	if err != nil {
 		return nil, err
@@ -53,7 +54,11 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 		}
 	}
 	r := &Report{Trials: len(trials), Families: families(trials), partial: c.Only != ""}
-	r.Config = t.sameConfig()
+	if c.Alter == "" {
+		r.Config = t.sameConfig()
+	} else if r.Altered = t.altered(); len(r.Altered) == 0 {
+		return nil, errors.Join(fmt.Errorf("no route was altered by %q", c.Alter), t.close())
+	}
 	for _, e := range t.subjects[0].relays[Envoy].Edits() {
 		r.Edits = append(r.Edits, e.String())
 	}
@@ -103,8 +108,8 @@ func (t *town) run(ctx context.Context, c Config, p Proxy, trials []trial) (_ []
 	defer serving.Wait()
 	defer cancel()
 	o := startOptions{envoy: c.Envoy}
-	if c.Altered && p == Outrigger {
-		o.alter = alterRoute
+	if a, ok := alterations[c.Alter]; ok && p == Outrigger {
+		o.alter = a.apply
 	}
 	say(c, "starting %s in %d pods", p, len(t.subjects))
 	var g errgroup.Group
@@ -224,28 +229,6 @@ func (t *town) sameConfig() []string {
 	}
 	return diffs
 }
-
-// alterRoute sends what the route "exact" gets to another subset.
-func alterRoute(m proto.Message) string {
-	c, ok := m.(*routev3.RouteConfiguration)
-	if !ok {
-		return ""
-	}
-	for _, host := range c.GetVirtualHosts() {
-		for _, r := range host.GetRoutes() {
-			action := r.GetRoute()
-			to := strings.Replace(action.GetCluster(), "|v1|", "|v2|", 1)
-			if r.GetName() == alteredRoute && to != action.GetCluster() {
-				action.ClusterSpecifier = &routev3.RouteAction_Cluster{Cluster: to}
-				return "route " + alteredRoute + " of " + c.GetName() + " goes to " + to
-			}
-		}
-	}
-	return ""
-}
-
-// alteredRoute is a route of the mesh that goes to subset v1.
-const alteredRoute = "exact"
 
 func say(c Config, format string, args ...any) {
 	if c.Progress != nil {

@@ -70,16 +70,16 @@ func TestOnlyTheRouteOfTheSelfTestIsAltered(t *testing.T) {
 		}}}
 	}
 	c := &routev3.RouteConfiguration{Name: "80", VirtualHosts: []*routev3.VirtualHost{{
-		Routes: []*routev3.Route{to("prefix", "outbound|80|v1|x"), to(alteredRoute, "outbound|80|v1|x")},
+		Routes: []*routev3.Route{to("prefix", "outbound|80|v1|x"), to("exact", "outbound|80|v1|x")},
 	}}}
-	if what := alterRoute(c); what == "" {
+	if what := alterations["route"].apply(c); what == "" {
 		t.Error("nothing was altered")
 	}
 	routes := c.GetVirtualHosts()[0].GetRoutes()
 	if got := routes[0].GetRoute().GetCluster() + " " + routes[1].GetRoute().GetCluster(); got != "outbound|80|v1|x outbound|80|v2|x" {
 		t.Errorf("got clusters %s", got)
 	}
-	if what := alterRoute(c); what != "" {
+	if what := alterations["route"].apply(c); what != "" {
 		t.Errorf("altered again: %s", what)
 	}
 }
@@ -112,6 +112,32 @@ func TestComparisonJudgesValuesInOrderButNotTheOrderOfNames(t *testing.T) {
 	}
 	if diffs, _ := compare("loose", head("a: 1"), head("a: 2"), []string{"response.header *"}); len(diffs) != 0 {
 		t.Errorf("a loose part was compared: %v", diffs)
+	}
+}
+
+func TestAnEntryIsAboutItsPartsAndPinnedValuesOnly(t *testing.T) {
+	t.Parallel()
+	e := Entry{Trials: []string{"outbound/x"}, Parts: []string{answerWord, "log1.code=400", "response.status=HTTP/1.1 400*", "upstream1.end"}}
+	for _, tt := range []struct {
+		part, ours string
+		want       bool
+	}{
+		{"log1.code", "400", true},
+		{"log1.code", "500", false},
+		{"response.status", "HTTP/1.1 400 Bad Request", true},
+		{"response.status", "HTTP/1.1 200 OK", false},
+		{"log1.details", "anything", true},
+		{"response.header x-other", "1", false},
+		{"upstream1.end", "", true},
+		{"upstream1.line", "", false},
+		{"log.lines", "0", false},
+	} {
+		if got := e.explains(&Difference{Trial: "outbound/x", Part: tt.part, Outrigger: tt.ours}); got != tt.want {
+			t.Errorf("%s is %q: got %v, want %v", tt.part, tt.ours, got, tt.want)
+		}
+	}
+	if e.explains(&Difference{Trial: "outbound/y", Part: "log1.details"}) {
+		t.Error("an entry explains another request")
 	}
 }
 
@@ -176,7 +202,7 @@ func TestTwin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := Run(t.Context(), Config{Envoy: envoy, BinDir: os.Getenv("OUTRIGGER_BIN_DIR"), Listed: listed, Altered: true, Only: "outbound/match/exact"})
+	r, err := Run(t.Context(), Config{Envoy: envoy, BinDir: os.Getenv("OUTRIGGER_BIN_DIR"), Listed: listed, Alter: "route", Only: "outbound/match/exact"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,7 +211,7 @@ func TestTwin(t *testing.T) {
 			t.Errorf("got %v beside the altered route", d)
 		}
 	}
-	if len(r.Open) == 0 || len(r.Config) == 0 {
+	if len(r.Open) == 0 || len(r.Altered) == 0 {
 		t.Error("an altered route was not noticed")
 	}
 }

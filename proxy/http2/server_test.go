@@ -227,6 +227,76 @@ func TestDrainBesideTheEndOfTheConnection(t *testing.T) {
 	}
 }
 
+func TestHowADownstreamLeft(t *testing.T) {
+	for name, c := range map[string]struct {
+		leave   func(p *peer)
+		flag    flow.Flag
+		details string
+	}{
+		"reset":            {func(p *peer) { _ = p.WriteRSTStream(1, xhttp2.ErrCodeCancel) }, flow.DownstreamRemoteReset, "http2.remote_reset"},
+		"refused":          {func(p *peer) { _ = p.WriteRSTStream(1, xhttp2.ErrCodeRefusedStream) }, flow.DownstreamRemoteReset, "http2.remote_refuse"},
+		"closed":           {func(p *peer) { p.conn.Close() }, flow.DownstreamConnectionTermination, "downstream_remote_disconnect"},
+		"body too long":    {func(p *peer) { _ = p.WriteData(1, false, []byte("abcdef")) }, flow.DownstreamProtocolError, "http2.violation.of.messaging.rule"},
+		"body too short":   {func(p *peer) { _ = p.WriteData(1, true, []byte("a")) }, flow.DownstreamProtocolError, "http2.violation.of.messaging.rule"},
+		"pseudo at length": {func(p *peer) { p.headers(1, true, ":path", "/") }, flow.DownstreamProtocolError, "http2.invalid.header.field"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			why, started := make(chan error, 1), make(chan struct{})
+			p, _, _ := downstream(t, http2.ServerOptions{}, handlerFunc(func(w httpmsg.ResponseWriter, _ *httpmsg.Request) {
+				close(started)
+				left := make(chan struct{})
+				w.(httpmsg.Watcher).Watch(func() { close(left) })
+				<-left
+				why <- w.(interface{ Left() error }).Left()
+				w.(httpmsg.Watcher).Unwatch()
+			}))
+			p.request(1, false, "content-length", "5")
+			bounded(t, "the request", started)
+			c.leave(p)
+			fe, ok := flow.AsError(bounded(t, "the end", why))
+			if !ok || fe.Flag != c.flag || fe.Details != c.details {
+				t.Errorf("got %+v, want %v and %s", fe, c.flag, c.details)
+			}
+		})
+	}
+}
+
+func TestAConnectionThatEndsWithinABodyDoesNotEndTheBody(t *testing.T) {
+	for name, fields := range map[string][]string{
+		"with content-length": {"content-length", "9"},
+		"without":             nil,
+	} {
+		t.Run("request "+name, func(t *testing.T) {
+			ended := make(chan error, 1)
+			p, _, _ := downstream(t, http2.ServerOptions{}, handlerFunc(func(_ httpmsg.ResponseWriter, r *httpmsg.Request) {
+				b, err := io.ReadAll(r.Body)
+				if string(b) != "begin" {
+					t.Errorf("read %q", b)
+				}
+				ended <- err
+			}))
+			p.request(1, false, fields...)
+			_ = p.WriteData(1, false, []byte("begin"))
+			p.conn.Close()
+			if err := bounded(t, "the body's end", ended); err == nil {
+				t.Error("the body was taken for whole")
+			}
+		})
+		t.Run("response "+name, func(t *testing.T) {
+			p, up := upstream(t, http2.ClientOptions{})
+			got := ask(t, up, get("/"))
+			p.preface()
+			id := p.head(0)
+			p.headers(id, false, append([]string{":status", "200"}, fields...)...)
+			_ = p.WriteData(id, false, []byte("begin"))
+			p.conn.Close()
+			if o := bounded(t, "the exchange", got); o.err == nil {
+				t.Error("the body was taken for whole")
+			}
+		})
+	}
+}
+
 func TestDrainInTwoSteps(t *testing.T) {
 	release := make(chan struct{})
 	p, c, result := downstream(t, http2.ServerOptions{}, handlerFunc(func(w httpmsg.ResponseWriter, r *httpmsg.Request) {

@@ -119,6 +119,8 @@ func TestOperatorsRenderAsEnvoyDoes(t *testing.T) {
 		{"%CONNECTION_ID% %FILTER_CHAIN_NAME% %ROUTE_NAME%", outboundHTTP(), "77 default default"},
 		{"%DOWNSTREAM_TLS_VERSION% %DOWNSTREAM_TLS_CIPHER%", inboundMTLS(), "TLSv1.3 TLS_AES_128_GCM_SHA256"},
 		{"%DOWNSTREAM_TLS_VERSION%", outboundHTTP(), "-"},
+		{"%DOWNSTREAM_TRANSPORT_FAILURE_REASON%", inboundMTLS(), "-"},
+		{"%DOWNSTREAM_TRANSPORT_FAILURE_REASON%", &flow.Record{Conn: &flow.Conn{TLS: flow.TLS{Failure: "TLS_error: no certificate"}}}, "TLS_error:_no_certificate"},
 		{"%DOWNSTREAM_PEER_URI_SAN%", inboundMTLS(), "spiffe://cluster.local/ns/shop/sa/web"},
 		{"%DOWNSTREAM_PEER_DNS_SAN% %DOWNSTREAM_PEER_SUBJECT%", inboundMTLS(), "a,b -"},
 		{"%DOWNSTREAM_PEER_FINGERPRINT_256% %DOWNSTREAM_PEER_SERIAL%", inboundMTLS(), "cd02 60"},

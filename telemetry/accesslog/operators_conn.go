@@ -121,6 +121,13 @@ func constant(s string) valueFunc {
 	return func(dst []byte, _ *flow.Record) ([]byte, bool) { return str(dst, s) }
 }
 
+func handshakeFailure(dst []byte, r *flow.Record) ([]byte, bool) {
+	if r.Conn == nil {
+		return dst, false
+	}
+	return unspaced(dst, r.Conn.TLS.Failure)
+}
+
 func tlsVersion(dst []byte, r *flow.Record) ([]byte, bool) {
 	if r.Conn == nil || !r.Conn.TLS.Established {
 		return dst, false

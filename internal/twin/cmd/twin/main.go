@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/outrigger-mesh/outrigger/internal/twin"
@@ -37,20 +38,13 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	f.StringVar(&c.BinDir, "bin", "", "folder of Outrigger's binaries (empty: they are built)")
 	f.StringVar(&c.Only, "only", "", "play only the requests whose name matches, * stands for any text")
 	list := f.String("list", "docs/differences.md", "the explained differences")
-	alter := f.String("alter", "", `"route" alters one route of what Outrigger gets, so that the run has to fail`)
+	f.StringVar(&c.Alter, "alter", "", "alters one route of what Outrigger gets, so that the run has to fail: "+strings.Join(twin.Alterations(), ", "))
 	all := f.Bool("all", false, "print explained differences too")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
 	if c.Envoy == "" {
 		return errors.New("-envoy is needed")
-	}
-	switch *alter {
-	case "":
-	case "route":
-		c.Altered = true
-	default:
-		return fmt.Errorf("unknown -alter %q: only \"route\" can be altered", *alter)
 	}
 	var err error
 	if c.Listed, err = twin.ReadList(*list); err != nil {
@@ -61,6 +55,13 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 		return err
 	}
 	report.Write(out, *all)
+	switch {
+	case c.Alter == "":
+	case len(report.Open) == 0:
+		return fmt.Errorf("altered %s, and no request has met it", c.Alter)
+	default:
+		return fmt.Errorf("altered %s, as asked for: requests differ, see above", c.Alter)
+	}
 	if report.Failed() {
 		return errDiffers
 	}
