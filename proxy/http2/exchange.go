@@ -208,6 +208,7 @@ func (x *exchange) appendHead(end bool) error {
 func (x *exchange) tunnel(res *httpmsg.Response) (int64, error) {
 	x.c.mu.Lock()
 	err := x.appendHead(false)
+	x.relayed = true
 	x.c.mu.Unlock()
 	x.c.flush()
 	if err != nil {

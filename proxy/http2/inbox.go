@@ -169,7 +169,7 @@ func (s *stream) receivePiece(limit int64) (httpmsg.Piece, error) {
 // content waits until there is some. The caller holds the lock.
 func (s *stream) content(limit int64) error {
 	c := s.c
-	idle := limit == 0 && c.streamIdle > 0
+	idle := limit == 0 && s.idleBound() > 0
 	for {
 		switch {
 		case s.in.closed:
@@ -184,7 +184,7 @@ func (s *stream) content(limit int64) error {
 			return s.err
 		}
 		if idle {
-			limit = c.since(time.Now().Add(c.streamIdle))
+			limit = c.since(time.Now().Add(s.idleBound()))
 			idle = false
 		} else if limit > 0 && c.since(time.Now()) >= limit {
 			return s.late()

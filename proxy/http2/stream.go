@@ -32,6 +32,7 @@ type stream struct {
 	sendLimit int64
 	queued    bool  // among the waiters
 	until     int64 // when sending ends at the latest; 0 is no bound
+	relayed   bool  // a tunnel, which has a clock of its own
 
 	gone    func() // told when the stream fails, while watched
 	calling bool
@@ -83,7 +84,7 @@ func (s *stream) begin(c *conn) {
 	s.window = 0
 	s.sent.head, s.sent.end = false, false
 	s.reset, s.left, s.closed, s.err = false, false, false, nil
-	s.recvLimit, s.sendLimit, s.until, s.queued = 0, 0, 0, false
+	s.recvLimit, s.sendLimit, s.until, s.queued, s.relayed = 0, 0, 0, false, false
 	s.gone, s.calling = nil, false
 	s.recv.mute()
 	s.send.mute()
@@ -275,15 +276,24 @@ func (s *stream) transmit(p []byte, end bool) error {
 	}
 }
 
+// idleBound is how long each wait for the peer may take; 0 is for ever. The relay of a
+// tunnel has a clock of its own. The caller holds the lock.
+func (s *stream) idleBound() time.Duration {
+	if s.relayed {
+		return 0
+	}
+	return s.c.streamIdle
+}
+
 // sendBound returns when a wait to send has to end, given what it returned before for
 // the same wait; 0 is not at all. It fails when that time has come.
 func (s *stream) sendBound(limit int64) (int64, error) {
 	c := s.c
 	switch {
-	case s.until == 0 && c.streamIdle <= 0:
+	case s.until == 0 && s.idleBound() <= 0:
 		return 0, nil
 	case s.until == 0 && limit == 0:
-		return c.since(time.Now().Add(c.streamIdle)), nil
+		return c.since(time.Now().Add(s.idleBound())), nil
 	case s.until != 0:
 		limit = s.until
 	}
