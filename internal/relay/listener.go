@@ -7,16 +7,21 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	statev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/set_filter_state/v3"
+	httprbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	httpstatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/set_filter_state/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	netrbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
 	netstatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/set_filter_state/v3"
 	celv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/formatter/cel/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	"google.golang.org/protobuf/types/known/anypb"
 )
 
 const (
 	downstreamTLS = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
 	managerType   = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+	tcpRBACType   = "envoy.extensions.filters.network.rbac.v3.RBAC"
+	httpRBACType  = "envoy.extensions.filters.http.rbac.v3.RBAC"
 	tcpProxyType  = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 
 	// protocolsKey is the filter state that overrules a cluster's ALPN.
@@ -51,6 +56,9 @@ func (e *editor) chain(c *listenerv3.FilterChain, d corev3.TrafficDirection) (bo
 	})
 	changed := len(c.Filters) != n
 	for _, f := range c.Filters {
+		if err := settle(f.GetTypedConfig()); err != nil {
+			return false, at(err, "filter %q", f.GetName())
+		}
 		if kind(f.GetTypedConfig()) != managerType {
 			continue
 		}
@@ -69,6 +77,20 @@ func (e *editor) chain(c *listenerv3.FilterChain, d corev3.TrafficDirection) (bo
 	}
 	edited, err := e.downstreamSocket(c.GetTransportSocket())
 	return changed || edited, err
+}
+
+// settle encodes the policies of an RBAC filter in one form: they are a map, which
+// istiod writes in another order each time, and two sidecars are to get the same bytes.
+func settle(a *anypb.Any) error {
+	always := func() (bool, error) { return true, nil }
+	switch kind(a) {
+	case tcpRBACType:
+		return change(a, new(netrbacv3.RBAC), always)
+	case httpRBACType:
+		return change(a, new(httprbacv3.RBAC), always)
+	default:
+		return nil
+	}
 }
 
 func (e *editor) downstreamSocket(s *corev3.TransportSocket) (bool, error) {
@@ -95,6 +117,9 @@ func (e *editor) manager(f *listenerv3.Filter, d corev3.TrafficDirection) (bool,
 		kept := make([]*hcmv3.HttpFilter, 0, len(m.GetHttpFilters()))
 		for _, h := range m.GetHttpFilters() {
 			k := kind(h.GetTypedConfig())
+			if err := settle(h.GetTypedConfig()); err != nil {
+				return false, err
+			}
 			if !slices.Contains([]string{httpExchangeType, statsType, alpnType}, k) {
 				kept = append(kept, h)
 				continue
