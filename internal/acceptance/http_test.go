@@ -356,7 +356,7 @@ func TestMeshHTTPFromScriptedUpstream(t *testing.T) {
 			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nZZ\r\n")
 		},
 		"/bighead": func(c *net.TCPConn, _ *bufio.Reader) {
-			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nX-Big: "+strings.Repeat("x", 70<<10)+"\r\nContent-Length: 0\r\n\r\n")
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nX-Big: "+strings.Repeat("x", 90<<10)+"\r\nContent-Length: 0\r\n\r\n")
 		},
 		"/early101": func(c *net.TCPConn, _ *bufio.Reader) {
 			_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
@@ -386,9 +386,9 @@ func TestMeshHTTPFromScriptedUpstream(t *testing.T) {
 		return c, bufio.NewReader(c)
 	}
 
-	t.Run("interim responses pass", func(t *testing.T) {
+	t.Run("the first interim response passes", func(t *testing.T) {
 		_, in := ask(t, "/interim", "")
-		for _, want := range []int{103, 102, 200} {
+		for _, want := range []int{103, 200} {
 			resp, err := http.ReadResponse(in, nil)
 			if err != nil || resp.StatusCode != want {
 				t.Fatalf("got %v, %v, want %d", resp, err, want)
