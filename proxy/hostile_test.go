@@ -74,7 +74,7 @@ func TestUpstreamThatLeavesInOrderLosesNothing(t *testing.T) {
 				l := &lane{down: down, up: 2, tls: over, ca: ca}
 				var n atomic.Int64
 				c := l.upstream(t, func(w http.ResponseWriter, _ *http.Request) {
-					if n.Add(1)%50 == 0 {
+					if n.Add(1)%200 == 0 {
 						w.Header().Set("connection", "close") // has net/http send GOAWAY
 					}
 					_, _ = io.WriteString(w, "ok")
