@@ -65,6 +65,7 @@ type Endpoint struct {
 	spec       atomic.Pointer[EndpointSpec] // written by the builder of sets
 	attachment atomic.Value
 	active     atomic.Int64
+	ejected    atomic.Bool
 }
 
 // NewEndpoint makes an endpoint that belongs to no set, for clusters that make
@@ -80,6 +81,22 @@ func (e *Endpoint) Addr() netip.AddrPort { return e.addr }
 
 // Spec is the latest description of the endpoint.
 func (e *Endpoint) Spec() *EndpointSpec { return e.spec.Load() }
+
+// Health is what the control plane says, unless the endpoint was ejected: then it is
+// Unhealthy.
+func (e *Endpoint) Health() Health {
+	if e.ejected.Load() {
+		return Unhealthy
+	}
+	return e.Spec().Health
+}
+
+// SetEjected takes the endpoint out of use, or back. Sets that are built afterwards see
+// it: to have it count at once, Rebuild the current one.
+func (e *Endpoint) SetEjected(on bool) { e.ejected.Store(on) }
+
+// Ejected reports whether the endpoint was taken out of use for its failures.
+func (e *Endpoint) Ejected() bool { return e.ejected.Load() }
 
 // Active is the number of requests (HTTP) and connections (TCP) in progress.
 func (e *Endpoint) Active() int64 { return e.active.Load() }

@@ -61,6 +61,9 @@ func NewSet(prev *Set, specs []EndpointSpec, p Policy) *Set {
 // With is the set under another policy.
 func (s *Set) With(p Policy) *Set { return build(s, s.endpoints, p) }
 
+// Rebuild is the set with the health of its endpoints as it is now.
+func (s *Set) Rebuild() *Set { return build(s, s.endpoints, s.policy) }
+
 func build(prev *Set, endpoints []*Endpoint, p Policy) *Set {
 	s := &Set{endpoints: endpoints, policy: p.withDefaults()}
 	byPriority := s.byPriority()
@@ -181,7 +184,7 @@ func (s *Set) byPriority() [][]*Endpoint {
 func count(members []*Endpoint) level {
 	l := level{total: len(members)}
 	for _, e := range members {
-		switch e.Spec().Health {
+		switch e.Health() {
 		case Healthy, Unknown:
 			l.healthy++
 		case Degraded:
@@ -223,7 +226,7 @@ func (s *Set) groups(prev *Set, members []*Endpoint, st standing) []group {
 	for _, l := range order {
 		available := 0
 		for _, e := range within[l] {
-			if st.admits(e.Spec().Health) {
+			if st.admits(e.Health()) {
 				available++
 			}
 		}
@@ -239,7 +242,7 @@ func (s *Set) groups(prev *Set, members []*Endpoint, st standing) []group {
 // weight is not zero.
 func (s *Set) appendGroup(to []group, prev *Set, members []*Endpoint, at start, weight float64) []group {
 	chosen := members
-	refused := func(e *Endpoint) bool { return !at.standing.admits(e.Spec().Health) }
+	refused := func(e *Endpoint) bool { return !at.standing.admits(e.Health()) }
 	if slices.ContainsFunc(members, refused) {
 		chosen = slices.DeleteFunc(slices.Clone(members), refused)
 	}

@@ -366,3 +366,41 @@ func TestLocalitiesShareByWeight(t *testing.T) {
 	got := spread(t, lb.NewSet(nil, specs, lb.Policy{Kind: lb.Random}), n)
 	near(t, "not weighted: north", got[addr(200)]+got[addr(201)], n, 2./5)
 }
+
+func TestAnEjectedEndpointIsNotPickedAndCountsForPanic(t *testing.T) {
+	t.Parallel()
+	set := lb.NewSet(nil, many(0, 4, nil), lb.Policy{Kind: lb.RoundRobin, PanicThreshold: 50})
+	out := set.Endpoints()[0]
+	out.SetEjected(true)
+	set = set.Rebuild()
+	for range 40 {
+		h := lb.Hint{}
+		if e, err := set.Pick(&h); err != nil || e == out || h.Panicked {
+			t.Fatalf("got %v, %v, panicked %v", e, err, h.Panicked)
+		}
+	}
+	if _, healthy, _ := set.Standing(); healthy != 3 || out.Health() != lb.Unhealthy {
+		t.Errorf("got %d healthy, ejected is %v", healthy, out.Health())
+	}
+	for _, e := range set.Endpoints()[:3] {
+		e.SetEjected(true)
+	}
+	h := lb.Hint{}
+	if _, err := set.Rebuild().Pick(&h); err != nil || !h.Panicked {
+		t.Errorf("one of four: got %v, panicked %v", err, h.Panicked)
+	}
+	out.SetEjected(false)
+	if _, healthy, _ := set.Rebuild().Standing(); healthy != 2 {
+		t.Errorf("got %d healthy after the return, want 2", healthy)
+	}
+}
+
+func TestEjectionSurvivesUpdates(t *testing.T) {
+	t.Parallel()
+	set := lb.NewSet(nil, many(0, 2, nil), lb.Policy{})
+	set.Endpoints()[1].SetEjected(true)
+	set = lb.NewSet(set, many(0, 3, nil), lb.Policy{})
+	if _, healthy, _ := set.Standing(); healthy != 2 {
+		t.Errorf("got %d healthy of three, want 2", healthy)
+	}
+}
