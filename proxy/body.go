@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/flow"
+	"github.com/outrigger-mesh/outrigger/proxy/buffer"
 	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
 )
 
@@ -37,7 +38,7 @@ type requestBody struct {
 	here int64  // of it, what had arrived when the last attempt began
 	kept []byte // what passed
 	at   int    // how much of kept this attempt has read
-	pool *[]byte
+	pool []byte
 
 	pieces httpmsg.PieceReader // of src, where it has them
 }
@@ -107,12 +108,12 @@ func (b *requestBody) record(announced int64) {
 		return
 	}
 	b.keep.Store(true)
-	size := smallBuffer
-	if announced > smallBuffer {
-		size = midBuffer
+	size := buffer.Small
+	if announced > buffer.Small {
+		size = buffer.Medium
 	}
-	b.pool = getBuffer(size)
-	b.kept = (*b.pool)[:0]
+	b.pool = buffer.Get(size)
+	b.kept = b.pool[:0]
 }
 
 // replayable reports whether all that has passed was kept.
@@ -131,9 +132,7 @@ func (b *requestBody) forget() { b.keep.Store(false) }
 
 // end gives the memory back and readies the body for its next use.
 func (b *requestBody) end() {
-	if b.pool != nil {
-		putBuffer(b.pool)
-	}
+	buffer.Put(b.pool)
 	b.src, b.onDone, b.late, b.pool, b.kept, b.at, b.n, b.here = nil, nil, nil, nil, nil, 0, 0, 0
 	b.idle, b.pieces = nil, nil
 	b.stalled.Store(false)

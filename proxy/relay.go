@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/flow"
+	"github.com/outrigger-mesh/outrigger/proxy/buffer"
 	"github.com/outrigger-mesh/outrigger/sock"
 )
 
@@ -70,7 +71,7 @@ func (s *side) hasten() {
 // read returns what there is, of a TLS session more than one record.
 func (s *side) read(buf []byte) (int, error) {
 	n, err := s.conn.Read(buf)
-	for err == nil && s.bulk != nil && len(buf)-n >= midBuffer && s.bulk.HasRecord() {
+	for err == nil && s.bulk != nil && len(buf)-n >= buffer.Medium && s.bulk.HasRecord() {
 		var more int
 		more, err = s.conn.Read(buf[n:])
 		n += more
@@ -299,7 +300,7 @@ func (r *relay) step(dst, src *side, b *buffers) (n int64, readErr, writeErr err
 				return n, nil, werr
 			}
 			b.grow(m)
-			if src.bulk != nil && b.size > midBuffer {
+			if src.bulk != nil && b.size > buffer.Medium {
 				src.bulk.ReadAhead()
 			}
 		}
@@ -343,10 +344,10 @@ func linger(c net.Conn) {
 		return
 	}
 	_ = c.SetReadDeadline(time.Now().Add(lingerTime))
-	buf := getBuffer(smallBuffer)
-	defer putBuffer(buf)
+	buf := buffer.Get(buffer.Small)
+	defer buffer.Put(buf)
 	for {
-		if _, err := c.Read(*buf); err != nil {
+		if _, err := c.Read(buf); err != nil {
 			return
 		}
 	}

@@ -26,11 +26,12 @@ var edges = map[string][]string{
 	"mtls/ca":        {"mtls"},
 	"mtls/mtlstest":  {"mtls"},
 	"mtls/ca/catest": {"mtls/mtlstest"},
-	"proxy/tunnel":   {},
-	"proxy/http1":    {"flow", "proxy/httpmsg", "proxy/tunnel", "sock"},
-	"proxy/http2":    {"flow", "proxy/httpmsg", "proxy/tunnel", "sock"},
+	"proxy/buffer":   {},
+	"proxy/tunnel":   {"proxy/buffer"},
+	"proxy/http1":    {"flow", "proxy/buffer", "proxy/httpmsg", "proxy/tunnel", "sock"},
+	"proxy/http2":    {"flow", "proxy/buffer", "proxy/httpmsg", "proxy/tunnel", "sock"},
 	"upstream":       {"flow", "lb", "mtls", "proxy/http1", "proxy/http2", "proxy/httpmsg"},
-	"proxy":          {"flow", "lb", "match", "mtls", "proxy/http1", "proxy/http2", "proxy/httpmsg", "proxy/tunnel", "route", "sock", "upstream"},
+	"proxy":          {"flow", "lb", "match", "mtls", "proxy/buffer", "proxy/http1", "proxy/http2", "proxy/httpmsg", "proxy/tunnel", "route", "sock", "upstream"},
 	"proxy/filter":   {"authz", "flow", "proxy"},
 
 	// What observes and answers locally.

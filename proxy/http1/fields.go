@@ -18,6 +18,8 @@ const (
 	maxNominated       = 10
 	// maxTE is Envoy's bound of a TE value.
 	maxTE = 256
+	// uncounted is room for what of a head no limit counts.
+	uncounted = 4 << 10
 )
 
 // limits bound a head: bytes of names and values, Envoy's way of counting, and
@@ -29,7 +31,7 @@ type limits struct {
 
 // raw is how many bytes of a connection may be buffered for one head: the limit
 // plus room for what the limit does not count.
-func (l limits) raw() int { return l.bytes + smallBuffer }
+func (l limits) raw() int { return l.bytes + uncounted }
 
 // specials are the fields that tell about the connection and not about the message;
 // the header does not get them, except content-length.

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/outrigger-mesh/outrigger/proxy/buffer"
 	"github.com/outrigger-mesh/outrigger/sock"
 )
 
@@ -126,9 +127,9 @@ func (rd *reader) grow(raw int) {
 		rd.r = 0
 		return
 	}
-	b := getBuffer(min(len(rd.buf)*4, max(raw, len(rd.buf)+1)))
+	b := buffer.Get(min(len(rd.buf)*4, max(raw, len(rd.buf)+1)))
 	copy(b, rd.buf[:rd.w])
-	putBuffer(rd.buf)
+	buffer.Put(rd.buf)
 	rd.buf = b
 }
 
@@ -144,7 +145,7 @@ func (rd *reader) unpin() { rd.base = 0 }
 // release gives up the pinned bytes, and the buffer if it is empty.
 func (rd *reader) release() {
 	if rd.pinned != nil {
-		putBuffer(rd.pinned)
+		buffer.Put(rd.pinned)
 		rd.pinned = nil
 	}
 	rd.base = 0
@@ -153,7 +154,7 @@ func (rd *reader) release() {
 	}
 	rd.r, rd.w = 0, 0
 	if rd.buf != nil {
-		putBuffer(rd.buf)
+		buffer.Put(rd.buf)
 		rd.buf = nil
 	}
 }
@@ -163,7 +164,7 @@ func (rd *reader) free() {
 	rd.r, rd.w = 0, 0
 	rd.release()
 	if rd.buf != nil {
-		putBuffer(rd.buf)
+		buffer.Put(rd.buf)
 		rd.buf = nil
 	}
 	if rd.err == nil {
@@ -177,12 +178,12 @@ func (rd *reader) fill() error {
 		return rd.fillReady()
 	}
 	if rd.buf == nil {
-		rd.buf = getBuffer(smallBuffer)
+		rd.buf = buffer.Get(buffer.Small)
 	}
 	if rd.r == rd.w {
 		rd.r, rd.w = rd.base, rd.base
 		if len(rd.buf)-rd.w < minRoom && rd.pinned == nil && rd.base > 0 {
-			rd.pinned, rd.buf = rd.buf, getBuffer(mediumBuffer)
+			rd.pinned, rd.buf = rd.buf, buffer.Get(buffer.Medium)
 			rd.base, rd.r, rd.w = 0, 0, 0
 		}
 	}
@@ -244,20 +245,20 @@ func (rd *reader) idle() error {
 	if _, err := rd.readConn(one); err != nil {
 		return err
 	}
-	rd.buf = getBuffer(smallBuffer)
+	rd.buf = buffer.Get(buffer.Small)
 	rd.w = copy(rd.buf, one)
 	return nil
 }
 
 // readReady takes what a socket has; false means that it has nothing yet.
 func (rd *reader) readReady(fd uintptr) bool {
-	b := getBuffer(mediumBuffer)
+	b := buffer.Get(buffer.Medium)
 	n, err := sock.Read(int(fd), b) //nolint:gosec // descriptors are small
 	if n > 0 {
 		rd.buf, rd.ready.n = b, n
 		return true
 	}
-	putBuffer(b)
+	buffer.Put(b)
 	if errors.Is(err, syscall.EAGAIN) {
 		return false
 	}

@@ -6,6 +6,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/outrigger-mesh/outrigger/proxy/buffer"
 	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
 	"github.com/outrigger-mesh/outrigger/sock"
 )
@@ -37,12 +38,12 @@ type sender struct {
 
 func (s *sender) open(conn net.Conn) {
 	s.conn, s.wrote = conn, 0
-	s.buf = getBuffer(mediumBuffer)[:0]
+	s.buf = buffer.Get(buffer.Medium)[:0]
 }
 
 func (s *sender) close() {
 	if s.buf != nil {
-		putBuffer(s.buf)
+		buffer.Put(s.buf)
 		s.buf = nil
 	}
 }
@@ -110,9 +111,9 @@ func (t *transfer) run(s *sender) {
 
 // enlarge takes a larger buffer for a body of which much is to come.
 func (s *sender) enlarge(left int64) {
-	if cap(s.buf) < largeBuffer && (left < 0 || left > mediumBuffer) {
-		putBuffer(s.buf)
-		s.buf = getBuffer(largeBuffer)[:0]
+	if cap(s.buf) < buffer.Large && (left < 0 || left > buffer.Medium) {
+		buffer.Put(s.buf)
+		s.buf = buffer.Get(buffer.Large)[:0]
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/flow"
+	"github.com/outrigger-mesh/outrigger/proxy/buffer"
 	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
 	"github.com/outrigger-mesh/outrigger/sock"
 )
@@ -140,7 +141,7 @@ func NewServerConn(conn net.Conn, o ServerOptions) *ServerConn {
 	c.o.Initial = nil
 	c.rd.init(conn)
 	if n := len(o.Initial); n > 0 {
-		c.rd.buf = getBuffer(n)
+		c.rd.buf = buffer.Get(max(n, buffer.Small))
 		c.rd.w = copy(c.rd.buf, o.Initial)
 	}
 	c.parser = requestParser{
@@ -366,8 +367,8 @@ func (c *ServerConn) linger() {
 	}
 	c.rd.resume()
 	c.rd.perRead, c.rd.limit = 0, time.Now().Add(lingerTime)
-	b := getBuffer(mediumBuffer)
-	defer putBuffer(b)
+	b := buffer.Get(buffer.Medium)
+	defer buffer.Put(b)
 	for total := 0; total < lingerBytes; {
 		n, err := c.rd.readConn(b)
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/flow"
+	"github.com/outrigger-mesh/outrigger/proxy/buffer"
 	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
 )
 
@@ -107,7 +108,7 @@ func (s *ClientStream) dispatch(r *httpmsg.Request) error {
 	}
 	g := &s.pump.cargo
 	*g = cargo{from: r.Body, length: r.ContentLength, trailer: &r.Trailer, head: s.head}
-	if n := int64(r.Body.Buffered()); n < 0 || n == r.ContentLength && n <= mediumBuffer && s.fits(n) {
+	if n := int64(r.Body.Buffered()); n < 0 || n == r.ContentLength && n <= buffer.Medium && s.fits(n) {
 		g.run(&s.stream)
 		if g.readErr != nil {
 			return g.readErr

@@ -12,6 +12,7 @@ import (
 	xhttp2 "golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
+	"github.com/outrigger-mesh/outrigger/proxy/buffer"
 	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
 )
 
@@ -387,8 +388,8 @@ func (c *conn) linger() {
 	if c.nc.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
 		return
 	}
-	b := getBuffer(mediumBuffer)
-	defer putBuffer(b)
+	b := buffer.Get(buffer.Medium)
+	defer buffer.Put(b)
 	for total := 0; total < outputLimit; {
 		n, err := c.nc.Read(b)
 		if err != nil {

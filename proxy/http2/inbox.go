@@ -4,6 +4,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/outrigger-mesh/outrigger/proxy/buffer"
 	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
 )
 
@@ -78,7 +79,7 @@ func (s *stream) take(p []byte) int {
 	n := 0
 	for n < len(p) && s.in.first != nil {
 		k := s.in.pop()
-		large := k.w-k.r > smallBuffer
+		large := k.w-k.r > buffer.Tiny
 		if large {
 			s.c.mu.Unlock()
 		}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"syscall"
 
+	"github.com/outrigger-mesh/outrigger/proxy/buffer"
 	"github.com/outrigger-mesh/outrigger/sock"
 )
 
@@ -16,7 +17,7 @@ const (
 	// lentShare is which part of a connection's window may wait in that way, so that
 	// the slabs that it holds are no larger than the window. What comes beyond is
 	// copied, and takes no more room than it has bytes.
-	lentShare = largeBuffer / minLent
+	lentShare = buffer.Large / minLent
 )
 
 // input buffers what a connection delivers. It belongs to the reader's goroutine.
@@ -50,7 +51,7 @@ func (in *input) init(nc net.Conn, initial []byte) {
 		in.onReady = in.readReady
 	}
 	if n := len(initial); n > 0 {
-		in.buf = getBuffer(max(n, mediumBuffer))
+		in.buf = buffer.Get(max(n, buffer.Medium))
 		in.w = copy(in.buf, initial)
 	}
 }
@@ -135,8 +136,8 @@ func (in *input) fill(between bool) error {
 		in.err = err
 		return err
 	}
-	if in.raw != nil && (n >= mediumBuffer || n < minLent) { // TLS gives no more than a record
-		in.much = n >= mediumBuffer
+	if in.raw != nil && (n >= buffer.Medium || n < minLent) { // TLS gives no more than a record
+		in.much = n >= buffer.Medium
 	}
 	return nil
 }
@@ -158,7 +159,7 @@ func (in *input) shift() {
 // that leaves much, or else another one.
 func (in *input) renew() {
 	switch {
-	case in.of == nil && in.much, in.of.lent() && len(in.buf)-in.w < largeBuffer/2:
+	case in.of == nil && in.much, in.of.lent() && len(in.buf)-in.w < buffer.Large/2:
 		in.free()
 		in.get()
 	case in.of.lent():
@@ -171,7 +172,7 @@ func (in *input) renew() {
 // get takes an empty buffer.
 func (in *input) get() {
 	if !in.much {
-		in.buf = getBuffer(mediumBuffer)
+		in.buf = buffer.Get(buffer.Medium)
 		return
 	}
 	in.of = newSlab()
@@ -182,7 +183,7 @@ func (in *input) get() {
 func (in *input) lends(p []byte) bool { return in.of != nil && len(p) >= minLent }
 
 func (in *input) grow() {
-	b := getBuffer(len(in.buf) + 1)
+	b := buffer.Get(len(in.buf) + 1)
 	n := copy(b, in.buf[:in.w])
 	in.free()
 	in.buf, in.w = b, n
@@ -234,7 +235,7 @@ func (in *input) free() {
 	case in.of != nil:
 		in.of.drop()
 	case in.buf != nil:
-		putBuffer(in.buf)
+		buffer.Put(in.buf)
 	}
 	in.buf, in.of = nil, nil
 	in.r, in.w = 0, 0

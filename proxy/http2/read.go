@@ -5,6 +5,8 @@ import (
 	"time"
 
 	xhttp2 "golang.org/x/net/http2"
+
+	"github.com/outrigger-mesh/outrigger/proxy/buffer"
 )
 
 // inbound counts what the peer sends that may be a flood. It belongs to the reader.
@@ -191,7 +193,7 @@ func (c *conn) deliver(id uint32, p []byte) {
 	switch {
 	case c.seen.lend && c.in.lends(p):
 		k = c.in.of.lend(p)
-	case len(p) > mediumBuffer/2:
+	case len(p) > buffer.Medium/2:
 		k = newChunk(p) // copies outside of the lock; smaller pieces share chunks
 	}
 	c.mu.Lock()

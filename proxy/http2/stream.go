@@ -5,6 +5,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/outrigger-mesh/outrigger/proxy/buffer"
 	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
 )
 
@@ -356,12 +357,12 @@ type cargo struct {
 
 // run sends head, body and trailers: what is there in one go, the rest as it comes.
 func (g *cargo) run(s *stream) {
-	size := mediumBuffer
-	if g.length >= 0 && g.length <= smallBuffer {
-		size = smallBuffer
+	size := buffer.Medium
+	if g.length >= 0 && g.length <= buffer.Tiny {
+		size = buffer.Tiny
 	}
-	g.buf = getBuffer(size)
-	defer func() { putBuffer(g.buf) }()
+	g.buf = buffer.Get(size)
+	defer func() { buffer.Put(g.buf) }()
 	n, eof := 0, false
 	for !eof && g.readErr == nil && g.sendErr == nil {
 		awaited := g.from.Buffered() == 0
@@ -410,7 +411,7 @@ func (g *cargo) account(n int, err error) int {
 // runPieces is run for the rest of a body of which much has come, and reports whether
 // that was possible.
 func (g *cargo) runPieces(s *stream) bool {
-	if g.sent < mediumBuffer || g.length >= 0 && g.length-g.sent < mediumBuffer || s.c.w.raw == nil {
+	if g.sent < buffer.Medium || g.length >= 0 && g.length-g.sent < buffer.Medium || s.c.w.raw == nil {
 		return false
 	}
 	from := httpmsg.Pieces(g.from)
@@ -461,10 +462,10 @@ func (g *cargo) passPiece(s *stream, p []byte, piece httpmsg.Piece, last bool) {
 
 // enlarge takes a larger buffer for a body of which much is to come.
 func (g *cargo) enlarge() {
-	if len(g.buf) < largeBuffer && (g.length < 0 || g.length-g.sent > int64(len(g.buf))) {
+	if len(g.buf) < buffer.Large && (g.length < 0 || g.length-g.sent > int64(len(g.buf))) {
 		n := len(g.buf) + 1
-		putBuffer(g.buf)
-		g.buf = getBuffer(n)
+		buffer.Put(g.buf)
+		g.buf = buffer.Get(n)
 	}
 }
 

@@ -13,15 +13,12 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/outrigger-mesh/outrigger/proxy/buffer"
 )
 
 // ErrIdle ends a tunnel in which nothing moved for too long.
 var ErrIdle = errors.New("tunnel was idle for too long")
-
-// bufferSize is what one read of either direction takes.
-const bufferSize = 16 << 10
-
-var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
 // Idler is an upstream that knows better how long its tunnel may idle; 0 is for ever.
 type Idler interface{ IdleTimeout() time.Duration }
@@ -121,10 +118,10 @@ func (t *tunnel) close() {
 
 // copy moves bytes one way and passes their end on.
 func (t *tunnel) copy(dst io.Writer, src io.Reader) (n int64, err error) {
-	b := buffers.Get().(*[bufferSize]byte) //nolint:forcetypeassert // the pool holds nothing else
-	defer buffers.Put(b)
+	b := buffer.Get(buffer.Medium)
+	defer buffer.Put(b)
 	for {
-		got, err := src.Read(b[:])
+		got, err := src.Read(b)
 		if got > 0 {
 			t.moved.Store(true)
 			put, err := dst.Write(b[:got])

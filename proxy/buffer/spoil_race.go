@@ -1,6 +1,6 @@
 //go:build race
 
-package http1
+package buffer
 
 // spoil overwrites a buffer that is given back: strings that still point to it read
 // what nobody sent.
