@@ -48,10 +48,7 @@ func (x *Exchange) decide() limits {
 // maxDuration is how long the whole exchange may take; 0 is for ever. A gRPC
 // request that brings its own timeout is told what became of it.
 func (x *Exchange) maxDuration() time.Duration {
-	most := x.Rule.MaxDuration
-	if most == 0 {
-		most = x.h.spec.Timeouts.Stream
-	}
+	most := x.longest()
 	g := x.Rule.GRPC
 	if g == nil || g.Replaces {
 		return most
@@ -64,6 +61,14 @@ func (x *Exchange) maxDuration() time.Duration {
 		x.Request.Header.Set("grpc-timeout", grpcTimeoutText(d))
 	}
 	return d
+}
+
+// longest is how long an exchange may take that says nothing about it itself.
+func (x *Exchange) longest() time.Duration {
+	if x.Rule != nil && x.Rule.MaxDuration != 0 {
+		return x.Rule.MaxDuration
+	}
+	return x.h.spec.Timeouts.Stream
 }
 
 // bound applies cap and offset; 0 is infinite.

@@ -36,15 +36,6 @@ type Exchange struct {
 	id      [requestIDLen]byte
 }
 
-// passage is how far an exchange has come through its filters.
-type passage struct {
-	filters   []Filter
-	entered   int // filters that saw the request
-	rematched bool
-	decorated bool // the request named an operation of its own
-	internal  bool // the sender may use the router's control headers
-}
-
 // trip is the forwarding part of an exchange.
 type trip struct {
 	cluster *WeightedCluster
@@ -137,6 +128,8 @@ func (h *HTTP) exchange(s *session, w httpmsg.ResponseWriter, r *httpmsg.Request
 		return
 	}
 	if reply := x.filter(); reply != nil {
+		// As in Envoy the edits of a rule that answers itself are for that answer.
+		x.passage.unedited = x.Rule != nil && len(x.Rule.Clusters) == 0
 		x.reply(reply)
 		return
 	}
@@ -205,7 +198,15 @@ func (h *HTTP) admit(x *Exchange) *Reply {
 // match finds the rule and the filters. What it returns is the answer where there
 // is none.
 func (h *HTTP) match(x *Exchange) *Reply {
-	x.Rule, x.passage.filters = nil, h.spec.Filters
+	x.Rule, x.trip.cluster = nil, nil
+	reply := h.route(x)
+	x.passage.filters = h.spec.Filters
+	x.passage.settle()
+	return reply
+}
+
+func (h *HTTP) route(x *Exchange) *Reply {
+	x.passage.overrides = nil
 	routes := h.routes.Load()
 	if routes == nil {
 		return replyNoRoutes
@@ -218,27 +219,31 @@ func (h *HTTP) match(x *Exchange) *Reply {
 		return replyNoRoute
 	}
 	x.Rule = rule
-	if rule.Filters != nil {
-		x.passage.filters = rule.Filters
-	}
+	x.passage.overrides = rule.Overrides
 	x.Record.Route, x.Record.Ext = rule.Name, rule.Ext
 	x.Record.Upstream.Cluster = ""
-	if w := pick(rule.Clusters, x.Random); w != nil && w.Cluster != nil {
-		x.Record.Upstream.Cluster = w.Cluster.Name() // a filter may refuse the request
+	if w := pick(rule.Clusters, x.Random); w != nil {
+		x.trip.cluster = w
+		if w.Overrides != nil {
+			x.passage.overrides = w.Overrides
+		}
+		if w.Cluster != nil {
+			x.Record.Upstream.Cluster = w.Cluster.Name() // a filter may refuse the request
+		}
 	}
 	return nil
 }
 
 // Rematch looks for the rule once more, after a filter has changed what routing
-// looks at. Only the first call counts; the filters stay those of the first rule.
+// looks at. Only the first call counts; which filters take part stays decided.
 func (x *Exchange) Rematch() {
 	if x.passage.rematched {
 		return
 	}
 	x.passage.rematched = true
-	filters := x.passage.filters
+	off := x.passage.off
 	x.h.match(x)
-	x.passage.filters = filters
+	x.passage.off = off
 }
 
 // decorate tells the next sidecar the name of the operation.
@@ -273,17 +278,6 @@ func unless(may bool, r *Reply) *Reply {
 	return r
 }
 
-// filter asks the filters in their order; the first reply ends the trip.
-func (x *Exchange) filter() *Reply {
-	for _, f := range x.passage.filters {
-		x.passage.entered++
-		if reply := f.Request(x); reply != nil {
-			return reply
-		}
-	}
-	return nil
-}
-
 // noteRequest copies the request line into the record: early, since configured
 // headers are formatted from it, and again when rewrites are done.
 func (x *Exchange) noteRequest() {
@@ -304,7 +298,7 @@ func (h *HTTP) respond(x *Exchange) {
 	rec := &x.Record
 	now := time.Now()
 	if !h.spec.SuppressEnvoyHeaders && !x.tunnels() { // these have no end
-		if done := x.body.completed(); !done.IsZero() {
+		if done := x.complete(); !done.IsZero() {
 			resp.Header.Set("x-envoy-upstream-service-time", milliseconds(now.Sub(done)))
 		}
 	}
@@ -375,7 +369,11 @@ func (x *Exchange) reply(r *Reply) {
 	if r.Status == 0 || x.w.Started() { // nobody is there to hear it
 		return
 	}
-	resp := r.response(route.IsGRPC(x.Request), x.editResponse)
+	edit, grpc := x.editResponse, route.IsGRPC(x.Request)
+	if r.Plain {
+		edit, grpc = nil, false
+	}
+	resp := r.response(grpc, edit)
 	now := time.Now()
 	x.Response = resp
 	x.noteResponse(resp, now)
@@ -475,6 +473,9 @@ func (x *Exchange) finish() {
 	observe(x.h.spec.Observers, rec) // while the response's strings are still ours
 	x.closeStream()
 	x.h.Stats.Active.Add(-1)
+	for _, f := range x.passage.ends {
+		f()
+	}
 	x.body.end()
 	x.clear()
 	x.poison()

@@ -14,11 +14,10 @@ import (
 // until there is a response to pass on.
 func (h *HTTP) forward(x *Exchange) error {
 	rule := x.Rule
-	w := pick(rule.Clusters, x.Random)
+	w := x.trip.cluster
 	if w == nil || w.Cluster == nil {
 		return noCluster()
 	}
-	x.trip.cluster = w
 	x.Record.Upstream.Cluster = w.Cluster.Name()
 	x.watch()
 	if w.Cluster.Spec() == nil {
@@ -164,7 +163,7 @@ func (x *Exchange) armTimeout(d time.Duration) {
 	if x.Request.Method == connectMethod { // whose request goes on
 		return
 	}
-	if done := x.body.completed(); !done.IsZero() {
+	if done := x.complete(); !done.IsZero() {
 		x.trip.deadline = done.Add(d)
 		return
 	}
@@ -175,7 +174,7 @@ func (x *Exchange) armTimeout(d time.Duration) {
 
 // armDuration starts the clock of the whole exchange.
 func (x *Exchange) armDuration(d time.Duration) {
-	if d <= 0 {
+	if d <= 0 || x.trip.whole != nil {
 		return
 	}
 	x.trip.whole = &alarm{}
@@ -184,7 +183,7 @@ func (x *Exchange) armDuration(d time.Duration) {
 
 // watch has the downstream watched while the upstream is awaited.
 func (x *Exchange) watch() {
-	if w, ok := x.w.(watcher); ok {
+	if w, ok := x.w.(watcher); ok && !x.leave.watching {
 		w.Watch(x.leave.onGone)
 		x.leave.watching = true
 	}
@@ -364,7 +363,7 @@ func (x *Exchange) boundBody() {
 	}
 	end := x.trip.deadline
 	if end.IsZero() {
-		done := x.body.completed()
+		done := x.complete()
 		if done.IsZero() {
 			return
 		}

@@ -219,7 +219,7 @@ func (s *RequestSpec) certElement(t *flow.TLS) string {
 
 // editResponse applies the configured edits to a response, theirs or ours.
 func (x *Exchange) editResponse(resp *httpmsg.Response) {
-	if x.Rule == nil {
+	if x.Rule == nil || x.passage.unedited {
 		return
 	}
 	if w := x.trip.cluster; w != nil {
@@ -232,11 +232,7 @@ func (x *Exchange) editResponse(resp *httpmsg.Response) {
 
 // finishResponse passes the response filters, backwards, and completes the head.
 func (h *HTTP) finishResponse(x *Exchange, resp *httpmsg.Response, now time.Time) {
-	for i := x.passage.entered - 1; i >= 0; i-- {
-		if f, ok := x.passage.filters[i].(ResponseFilter); ok {
-			f.Response(x)
-		}
-	}
+	x.filterResponse()
 	h.finishHead(resp, now)
 	if h.spec.Request.AlwaysSetRequestID {
 		if id, ok := x.Request.Header.Get("x-request-id"); ok {

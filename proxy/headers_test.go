@@ -182,7 +182,7 @@ func (d denyAll) Response(x *proxy.Exchange) { *d.seen = x.Response.Status }
 func TestFiltersAnswerBeforeTheMissingRoute(t *testing.T) {
 	t.Parallel()
 	seen := 0
-	g := httpRig(t, proxy.HTTPSpec{Filters: []proxy.Filter{denyAll{&seen}}}, nil)
+	g := httpRig(t, proxy.HTTPSpec{Filters: []proxy.Installed{{Filter: denyAll{&seen}}}}, nil)
 	resp := g.ask("GET / HTTP/1.1\r\nhost: a\r\n\r\n")
 	r := g.records.next(t)
 	if resp.StatusCode != 403 || bodyOf(t, resp) != "RBAC: access denied" || seen != 403 || r.details != "rbac_access_denied" || r.flags != "-" {

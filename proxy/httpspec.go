@@ -49,8 +49,8 @@ type HTTPSpec struct {
 	Observers  []flow.Observer
 	// Stats is what the manager counts, where others read it; nil is counters of its own.
 	Stats *HTTPStats
-	// Filters run in their order, unless a rule brings its own.
-	Filters []Filter
+	// Filters run in their order.
+	Filters []Installed
 
 	Path     PathSpec
 	Request  RequestSpec

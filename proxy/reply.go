@@ -16,8 +16,9 @@ import (
 type Reply struct {
 	Status int
 	Body   string
-	// GRPCStatus is what a gRPC caller gets; 0 maps Status.
+	// GRPCStatus is what a gRPC caller gets; 0 maps Status, unless GRPCSet.
 	GRPCStatus int
+	GRPCSet    bool
 	// Flag is set in the record if Flagged.
 	Flag    flow.Flag
 	Flagged bool
@@ -26,6 +27,9 @@ type Reply struct {
 	Header []httpmsg.Field
 	// Close ends the downstream connection after the reply.
 	Close bool
+	// Plain replies are sent as they are: without the rule's header edits, and in the
+	// same form to gRPC callers.
+	Plain bool
 	// Termination is the upstream's transport failure reason, where there is one.
 	FailureReason string
 }
@@ -92,12 +96,18 @@ var refusals = [...]struct {
 	{"the method is QUERY and there is no content-type", replyNoContentType},
 	{"an upgrade, or CONNECT, that is not configured", replyUpgradeFailed},
 	{"an AuthorizationPolicy (its name) or the lack of one (`none`) denies the request", Denied("")},
+	{"a fault that is configured befalls the request", Aborted(503)},
 	{"the downstream sends nothing more of its request", replyStreamIdleEarly},
 	{"the request is not complete within the request timeout", replyRequestTimeout},
 	{"the body outgrew 1 MiB when a retry was decided already", replyReplayLimit},
 	{"the exchange takes longer than it may as a whole", replyTooLong},
 	{"an attempt takes longer than its cluster's max_stream_duration", replyStreamTooLong},
 	{"the upstream sends nothing for longer than the stream idle timeout", replyStreamIdle},
+}
+
+// Aborted is the reply to a request that a fault befalls.
+func Aborted(status int) *Reply {
+	return &Reply{Status: status, Body: "fault filter abort", Flag: flow.FaultInjected, Flagged: true, Details: "fault_filter_abort"}
 }
 
 // Denied is the reply to a request that an authorization policy denies, or that no
@@ -272,7 +282,7 @@ func (r *Reply) response(grpc bool, edit func(*httpmsg.Response)) *httpmsg.Respo
 func (r *Reply) grpc(resp *httpmsg.Response) {
 	resp.Status = 200
 	code := r.GRPCStatus
-	if code == 0 {
+	if code == 0 && !r.GRPCSet {
 		code = grpcStatus(r.Status)
 	}
 	resp.Header.Set("content-type", "application/grpc")

@@ -47,8 +47,8 @@ type Rule struct {
 
 	Edits RuleEdits
 
-	// Filters, where not nil, replace the chain's own.
-	Filters []Filter
+	// Overrides are what the rule says of its chain's filters.
+	Overrides []Override
 	// Ext is lent to observers through the record.
 	Ext any
 }
@@ -86,6 +86,8 @@ type WeightedCluster struct {
 	Response *HeaderEdits
 	// HostRewrite replaces the authority, where not empty.
 	HostRewrite string
+	// Overrides, where not nil, take the place of the rule's.
+	Overrides []Override
 }
 
 // Direct is a configured answer.

@@ -18,6 +18,7 @@ func (s *Sidecar) count() {
 	s.stats.Add(s.countListeners)
 	s.stats.Add(s.countManagers)
 	s.stats.Add(s.countPolicies)
+	s.stats.Add(s.countFilters)
 }
 
 // serverState is Envoy's number of the server's state.
@@ -112,6 +113,22 @@ func (s *Sidecar) countManagers(emit metrics.Emit) {
 		emit("http.downstream_cx_http2_total", label, float64(n.HTTP2.Load()), metrics.Counter)
 		emit("http.downstream_cx_max_requests_reached", label, float64(n.MaxRequests.Load()), metrics.Counter)
 		emit("http.downstream_cx_max_duration_reached", label, float64(n.MaxAge.Load()), metrics.Counter)
+	})
+}
+
+// countFilters emits what filters of HTTP managers count.
+func (s *Sidecar) countFilters(emit metrics.Emit) {
+	s.compiler.EachFaultCount(func(prefix string, n *filter.FaultCounts) {
+		label := []metrics.Label{{Name: metrics.HTTPPrefix, Value: prefix}}
+		emit("http.fault.aborts_injected", label, float64(n.Aborts.Load()), metrics.Counter)
+		emit("http.fault.delays_injected", label, float64(n.Delays.Load()), metrics.Counter)
+		emit("http.fault.faults_overflow", label, float64(n.Overflow.Load()), metrics.Counter)
+		emit("http.fault.active_faults", label, float64(n.Active.Load()), metrics.Gauge)
+	})
+	s.compiler.EachPageCount(func(prefix string, n *filter.CORSCounts) {
+		label := []metrics.Label{{Name: metrics.HTTPPrefix, Value: prefix}}
+		emit("http.cors.origin_valid", label, float64(n.Valid.Load()), metrics.Counter)
+		emit("http.cors.origin_invalid", label, float64(n.Invalid.Load()), metrics.Counter)
 	})
 }
 

@@ -32,7 +32,7 @@ var edges = map[string][]string{
 	"proxy/http2":    {"flow", "proxy/buffer", "proxy/httpmsg", "proxy/tunnel", "sock"},
 	"upstream":       {"flow", "lb", "mtls", "proxy/http1", "proxy/http2", "proxy/httpmsg"},
 	"proxy":          {"flow", "lb", "match", "mtls", "proxy/buffer", "proxy/http1", "proxy/http2", "proxy/httpmsg", "proxy/tunnel", "route", "sock", "upstream"},
-	"proxy/filter":   {"authz", "flow", "proxy"},
+	"proxy/filter":   {"authz", "flow", "match", "proxy", "proxy/httpmsg"},
 
 	// What observes and answers locally.
 	"telemetry":           {"flow", "telemetry/metrics"},

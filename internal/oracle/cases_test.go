@@ -12,7 +12,7 @@ import (
 )
 
 func trials() []trial {
-	return slices.Concat(requests(), configured(), responses(), malformed(), replies(), bodies(), upgrades(), connects(), timeouts(), tcps(), probes())
+	return slices.Concat(requests(), configured(), responses(), malformed(), replies(), bodies(), upgrades(), connects(), timeouts(), tcps(), probes(), acts())
 }
 
 // get is a plain request with more header lines.

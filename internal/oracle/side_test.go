@@ -30,6 +30,7 @@ import (
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/grpc_stats/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/request_id/uuid/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/previous_hosts/v3"
@@ -136,7 +137,7 @@ func newSide(t *testing.T, name string, p *pki) *side {
 		held = append(held, l)
 		return portOf(l)
 	}
-	for _, n := range []string{"out", "in", "intls", "timeouts", "dead"} {
+	for _, n := range []string{"out", "in", "intls", "timeouts", "act", "dead"} {
 		s.ports[n] = hold()
 	}
 	for _, n := range []string{"origin", "dead", "none", "hole", "tls", "badtls", "unknown"} {
@@ -196,7 +197,7 @@ func (s *side) bootstrap(t *testing.T) []byte {
 		},
 		"pair": func(cluster string, root any) map[string]any { return map[string]any{"Cluster": cluster, "Root": root} },
 	})
-	tm = template.Must(tm.ParseFiles("testdata/bootstrap.json.tmpl"))
+	tm = template.Must(tm.ParseFiles("testdata/bootstrap.json.tmpl", "testdata/act.json.tmpl"))
 	var b bytes.Buffer
 	if err := tm.Execute(&b, map[string]any{"Ports": s.ports, "TCP": s.tcp, "Log": s.log, "SDS": s.pki.sds}); err != nil {
 		t.Fatal(err)
@@ -321,7 +322,7 @@ func push(t *testing.T, store *xds.Store, c *compile.Compiler, typeURL string, a
 func (s *side) await(t *testing.T) {
 	t.Helper()
 	deadline := time.Now().Add(20 * time.Second)
-	for _, n := range []string{"out", "in", "intls", "timeouts"} {
+	for _, n := range []string{"out", "in", "intls", "timeouts", "act"} {
 		for {
 			c, err := net.Dial("tcp", netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(s.ports[n])).String())
 			if err == nil {

@@ -32,15 +32,15 @@ type Policies struct {
 }
 
 // decide asks both sets. A refusal is false with the policy's name.
-func (p *Policies) decide(f *authz.Facts) (policy string, allowed bool) {
+func (p *Policies) decide(f *authz.Facts, n *Counts) (policy string, allowed bool) {
 	if p.Shadow != nil {
-		count(p.Shadow.Check(f).Allowed, &p.Counts.ShadowAllowed, &p.Counts.ShadowDenied)
+		count(p.Shadow.Check(f).Allowed, &n.ShadowAllowed, &n.ShadowDenied)
 	}
 	if p.Rules == nil {
 		return "", true
 	}
 	d := p.Rules.Check(f)
-	count(d.Allowed, &p.Counts.Allowed, &p.Counts.Denied)
+	count(d.Allowed, &n.Allowed, &n.Denied)
 	return d.Policy, d.Allowed
 }
 
@@ -54,11 +54,13 @@ func count(allowed bool, yes, no *atomic.Uint64) {
 
 // RBAC enforces policies on requests.
 type RBAC struct {
-	policies Policies // immutable
+	// immutable
+	name     proxy.FilterName
+	policies Policies
 }
 
-// NewRBAC makes the filter of an HTTP chain.
-func NewRBAC(p Policies) *RBAC { return &RBAC{policies: p} }
+// NewRBAC makes the filter of an HTTP chain; a rule's *Policies take the place of p.
+func NewRBAC(name proxy.FilterName, p Policies) *RBAC { return &RBAC{name: name, policies: p} }
 
 // Policies is the filter's configuration.
 func (r *RBAC) Policies() *Policies { return &r.policies }
@@ -66,7 +68,11 @@ func (r *RBAC) Policies() *Policies { return &r.policies }
 // Request answers 403 to what the policies do not let in.
 func (r *RBAC) Request(x *proxy.Exchange) *proxy.Reply {
 	facts := authz.Facts{Conn: x.Conn, Request: x.Request, Remote: x.Remote()}
-	policy, allowed := r.policies.decide(&facts)
+	policies := &r.policies
+	if own, ok := x.Setting(r.name).(*Policies); ok {
+		policies = own
+	}
+	policy, allowed := policies.decide(&facts, r.policies.Counts)
 	if policy != "" {
 		x.Record.Policy = policy
 	}
@@ -90,7 +96,7 @@ func (r *ConnRBAC) Policies() *Policies { return &r.policies }
 // Accept refuses a connection that the policies do not let in.
 func (r *ConnRBAC) Accept(c *flow.Conn) error {
 	facts := authz.Facts{Conn: c, Remote: c.Remote.Addr()}
-	policy, allowed := r.policies.decide(&facts)
+	policy, allowed := r.policies.decide(&facts, r.policies.Counts)
 	if allowed {
 		return nil
 	}

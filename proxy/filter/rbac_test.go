@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unique"
 
 	"github.com/outrigger-mesh/outrigger/authz"
 	"github.com/outrigger-mesh/outrigger/flow"
@@ -18,6 +19,8 @@ import (
 	"github.com/outrigger-mesh/outrigger/proxy/filter"
 	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
 )
+
+var rbacName = unique.Make("envoy.filters.http.rbac")
 
 // answers is a Routes with one rule.
 type answers struct{ rule *proxy.Rule }
@@ -97,12 +100,12 @@ func TestRequestsAreDeniedAsEnvoyDoes(t *testing.T) {
 	records := make(seen, 1)
 	h := proxy.NewHTTP(proxy.HTTPSpec{
 		Observers: []flow.Observer{records},
-		Filters: []proxy.Filter{
-			filter.NewRBAC(filter.Policies{
+		Filters: []proxy.Installed{
+			{Filter: filter.NewRBAC(rbacName, filter.Policies{
 				Rules:  policies(t, authz.Deny, "ns[shop]-policy[no admin]-rule[0]", path(t, "/admin"), authz.Any()),
 				Shadow: policies(t, authz.Allow, "dry", path(t, "/ok"), authz.Any()), Counts: &deny,
-			}),
-			filter.NewRBAC(filter.Policies{Rules: policies(t, authz.Allow, "allow", path(t, "/"), trusted), Counts: &allow}),
+			})},
+			{Filter: filter.NewRBAC(rbacName, filter.Policies{Rules: policies(t, authz.Allow, "allow", path(t, "/"), trusted), Counts: &allow})},
 		},
 	})
 	h.SetRoutes(answers{&proxy.Rule{Direct: &proxy.Direct{Status: 200, Body: "in"}}})
@@ -152,7 +155,7 @@ func TestDenialComesBeforeNotFound(t *testing.T) {
 		t.Fatal(err)
 	}
 	h := proxy.NewHTTP(proxy.HTTPSpec{
-		Observers: []flow.Observer{records}, Filters: []proxy.Filter{filter.NewRBAC(filter.Policies{Rules: none, Counts: new(filter.Counts)})},
+		Observers: []flow.Observer{records}, Filters: []proxy.Installed{{Filter: filter.NewRBAC(rbacName, filter.Policies{Rules: none, Counts: new(filter.Counts)})}},
 	})
 	h.SetRoutes(answers{})
 	if resp, _, _ := ask(t, serve(t, &proxy.Chain{Handler: h}), records, "GET / HTTP/1.1\r\nhost: a"); resp.StatusCode != 403 {

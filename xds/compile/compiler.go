@@ -56,6 +56,8 @@ type Compiler struct {
 	unusable ignoredNames
 	policies countsBy[PolicyPrefix, filter.Counts]
 	managers countsBy[string, proxy.HTTPStats]
+	faults   countsBy[string, filter.FaultCounts]
+	pages    countsBy[string, filter.CORSCounts]
 
 	mu sync.Mutex
 	// guarded by mu

@@ -49,3 +49,9 @@ func (c *Compiler) EachPolicyCount(f func(PolicyPrefix, *filter.Counts)) { c.pol
 
 // EachManagerCount calls f with the counters of each HTTP manager's prefix.
 func (c *Compiler) EachManagerCount(f func(string, *proxy.HTTPStats)) { c.managers.each(f) }
+
+// EachFaultCount calls f with the counters of injected faults, by the manager's prefix.
+func (c *Compiler) EachFaultCount(f func(string, *filter.FaultCounts)) { c.faults.each(f) }
+
+// EachPageCount calls f with the counters of CORS filters, by the manager's prefix.
+func (c *Compiler) EachPageCount(f func(string, *filter.CORSCounts)) { c.pages.each(f) }

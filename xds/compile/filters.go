@@ -14,14 +14,12 @@ import (
 // accepted and left out; docs/xds.md says what is lost.
 var (
 	passiveHTTPFilters = []string{
-		"stats.PluginConfig",
+		statsType,
 		"envoy.extensions.filters.http.grpc_stats.v3.FilterConfig",
-		"envoy.extensions.filters.http.fault.v3.HTTPFault",
-		"envoy.extensions.filters.http.cors.v3.Cors",
 	}
 	passiveNetworkFilters = []string{
 		"envoy.tcp.metadataexchange.config.MetadataExchange",
-		"stats.PluginConfig",
+		statsType,
 		"envoy.extensions.filters.network.mongo_proxy.v3.MongoProxy",
 	}
 )

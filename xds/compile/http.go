@@ -196,10 +196,11 @@ func (c *Compiler) httpFilter(s scope, spec *proxy.HTTPSpec, f *hcmv3.HttpFilter
 	case kind == peerMetadataType:
 		spec.Request.StripPeerMetadata = true
 	case kind == httpRBACType:
-		if f.GetDisabled() { // a route could switch it on
-			s.in("disabled").fail("is not supported for %s", f.GetName())
-		}
-		spec.Filters = append(spec.Filters, c.httpRBAC(s.in("typed_config"), spec.StatPrefix, f.GetTypedConfig()))
+		install(spec, f, c.httpRBAC(s.in("typed_config"), spec.StatPrefix, f))
+	case kind == faultType:
+		install(spec, f, c.fault(s.in("typed_config"), spec.StatPrefix, f))
+	case kind == corsType:
+		install(spec, f, c.cors(spec.StatPrefix, f))
 	case slices.Contains(passiveHTTPFilters, kind):
 	case (f.GetIsOptional() || f.GetDisabled()) && slices.Contains(harmlessHTTPFilters, kind):
 		c.ignored("http filter " + f.GetName())

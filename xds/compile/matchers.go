@@ -59,15 +59,7 @@ func routePath(s scope, m *routev3.RouteMatch) route.Path {
 }
 
 func fraction(f *typev3.FractionalPercent) *route.Fraction {
-	d := uint64(100)
-	switch f.GetDenominator() {
-	case typev3.FractionalPercent_TEN_THOUSAND:
-		d = 10_000
-	case typev3.FractionalPercent_MILLION:
-		d = 1_000_000
-	case typev3.FractionalPercent_HUNDRED:
-	}
-	return &route.Fraction{Numerator: uint64(f.GetNumerator()), Denominator: d}
+	return &route.Fraction{Numerator: uint64(f.GetNumerator()), Denominator: uint64(denominator(f.GetDenominator()))}
 }
 
 func headerMatch(s scope, h *routev3.HeaderMatcher) match.Header {

@@ -4,11 +4,13 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"unique"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	httprbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	netrbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
 	templatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/path/match/uri_template/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
@@ -31,17 +33,33 @@ const (
 )
 
 // httpRBAC compiles the filter of an HTTP chain.
-func (c *Compiler) httpRBAC(s scope, prefix string, a *anypb.Any) proxy.Filter {
+func (c *Compiler) httpRBAC(s scope, prefix string, f *hcmv3.HttpFilter) proxy.Filter {
 	var m httprbacv3.RBAC
-	if !s.check(unpack(a, &m)) {
+	if !s.check(unpack(f.GetTypedConfig(), &m)) {
 		return nil
 	}
-	s.only(&m, "rules", "rules_stat_prefix", "shadow_rules", "shadow_rules_stat_prefix", "track_per_rule_stats")
-	return filter.NewRBAC(filter.Policies{
+	out := requestPolicies(s, &m)
+	out.Counts = c.policies.of(PolicyPrefix{HTTP: true, Flow: prefix, Rules: m.GetRulesStatPrefix(), Shadow: m.GetShadowRulesStatPrefix()})
+	return filter.NewRBAC(unique.Make(f.GetName()), out)
+}
+
+func requestPolicies(s scope, m *httprbacv3.RBAC) filter.Policies {
+	s.only(m, "rules", "rules_stat_prefix", "shadow_rules", "shadow_rules_stat_prefix", "track_per_rule_stats")
+	return filter.Policies{
 		Rules:  policies(s.in("rules"), m.GetRules()),
 		Shadow: policies(s.in("shadow_rules"), m.GetShadowRules()),
-		Counts: c.policies.of(PolicyPrefix{HTTP: true, Flow: prefix, Rules: m.GetRulesStatPrefix(), Shadow: m.GetShadowRulesStatPrefix()}),
-	})
+	}
+}
+
+// rbacSetting is what takes the place of a chain's policies on a route; without rules
+// nothing is enforced there.
+func rbacSetting(s scope, m *httprbacv3.RBACPerRoute) *filter.Policies {
+	s.only(m, "rbac")
+	if m.GetRbac() == nil {
+		return new(filter.Policies)
+	}
+	out := requestPolicies(s.in("rbac"), m.GetRbac())
+	return &out
 }
 
 // networkRBAC compiles the filter of a TCP chain. Facts of a connection do not

@@ -13,7 +13,6 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	jwtv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/jwt_authn/v3"
-	httprbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	originalsrcv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/original_src/v3"
 	netextauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/ext_authz/v3"
@@ -480,9 +479,9 @@ func refusedRoutes() []spoiled {
 		{of: "envoy.config.route.v3.Route.non_forwarding_action", want: "routes[0]: action", route: func(_ *testing.T, m *routev3.Route) {
 			m.Action = &routev3.Route_NonForwardingAction{NonForwardingAction: new(routev3.NonForwardingAction)}
 		}},
-		{of: "envoy.config.route.v3.Route.typed_per_filter_config", want: "routes[0].typed_per_filter_config[0]: envoy.filters.http.rbac", route: func(t *testing.T, m *routev3.Route) {
+		{of: "envoy.config.route.v3.Route.typed_per_filter_config", want: "routes[0].typed_per_filter_config[0]: envoy.filters.http.ext_authz", route: func(t *testing.T, m *routev3.Route) {
 			t.Helper()
-			m.TypedPerFilterConfig = map[string]*anypb.Any{"envoy.filters.http.rbac": packed(t, new(httprbacv3.RBACPerRoute))}
+			m.TypedPerFilterConfig = map[string]*anypb.Any{"envoy.filters.http.ext_authz": packed(t, new(extauthzv3.ExtAuthzPerRoute))}
 		}},
 		{of: "envoy.config.route.v3.RedirectAction.port_redirect", want: "routes[0].redirect.port_redirect", route: func(_ *testing.T, m *routev3.Route) {
 			m.Action = &routev3.Route_Redirect{Redirect: &routev3.RedirectAction{PortRedirect: 70_000}}

@@ -1,9 +1,7 @@
 package compile
 
 import (
-	"maps"
 	"net/http"
-	"slices"
 	"strings"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -29,6 +27,7 @@ type routeLevel struct {
 	// specificWins turns Envoy's default order around, in which what the route
 	// configuration sets overwrites what a route sets.
 	specificWins bool
+	filters      filterSettings
 	digest       uint64
 }
 
@@ -36,12 +35,14 @@ func newRouteLevel(s scope, clusters clusterSource, rc *routev3.RouteConfigurati
 	if len(rc.GetInternalOnlyHeaders()) > 0 {
 		s.in("internal_only_headers").fail("is not supported")
 	}
-	return &routeLevel{
+	level := &routeLevel{
 		clusters:     clusters,
 		request:      headerEdits(s, rc.GetRequestHeadersToAdd(), rc.GetRequestHeadersToRemove()),
 		response:     headerEdits(s, rc.GetResponseHeadersToAdd(), rc.GetResponseHeadersToRemove()),
 		specificWins: rc.GetMostSpecificHeaderMutationsWins(),
 	}
+	level.filters = level.filterSettings(s, rc.GetTypedPerFilterConfig())
+	return level
 }
 
 // inlineRoutes compiles an inline route configuration.
@@ -69,6 +70,7 @@ func virtualHost(s scope, level *routeLevel, vh *routev3.VirtualHost) *route.Vir
 	}
 	request := headerEdits(s, vh.GetRequestHeadersToAdd(), vh.GetRequestHeadersToRemove())
 	response := headerEdits(s, vh.GetResponseHeadersToAdd(), vh.GetResponseHeadersToRemove())
+	filters := level.filterSettings(s, vh.GetTypedPerFilterConfig())
 	var entries []route.Entry[*proxy.Rule]
 	for i, r := range vh.GetRoutes() {
 		rs := s.at("routes", i)
@@ -77,6 +79,7 @@ func virtualHost(s scope, level *routeLevel, vh *routev3.VirtualHost) *route.Vir
 		rule.Edits.IncludeAttemptCount = vh.GetIncludeRequestAttemptCount()
 		rule.Edits.Request = level.order(rule.Edits.Request, request, level.request)
 		rule.Edits.Response = level.order(rule.Edits.Response, response, level.response)
+		level.override(rs, rule, r, filters)
 		if rule.Retry == nil && r.GetRoute() != nil {
 			rule.Retry = retryPolicy(rs, vh.GetRetryPolicy())
 		}
@@ -85,6 +88,19 @@ func virtualHost(s scope, level *routeLevel, vh *routev3.VirtualHost) *route.Vir
 	v, err := route.NewVirtualHost(vh.GetName(), entries)
 	s.check(err)
 	return v
+}
+
+// override gives a rule, and those of its clusters that say something themselves, what
+// all levels say of filters.
+func (l *routeLevel) override(s scope, rule *proxy.Rule, r *routev3.Route, host filterSettings) {
+	own := l.filterSettings(s, r.GetTypedPerFilterConfig())
+	rule.Overrides = overrides(own, host, l.filters)
+	for i, w := range r.GetRoute().GetWeightedClusters().GetClusters() {
+		cs := s.in("route.weighted_clusters").at("clusters", i)
+		if set := l.filterSettings(cs, w.GetTypedPerFilterConfig()); len(set) > 0 && i < len(rule.Clusters) {
+			rule.Clusters[i].Overrides = overrides(set, own, host, l.filters)
+		}
+	}
 }
 
 // order puts the levels into the sequence in which they are applied: the later
@@ -116,9 +132,6 @@ func compileRule(s scope, level *routeLevel, r *routev3.Route) *proxy.Rule {
 	}
 	if e := headerEdits(s, r.GetResponseHeadersToAdd(), r.GetResponseHeadersToRemove()); e != nil {
 		rule.Edits.Response = append(rule.Edits.Response, e)
-	}
-	for _, name := range slices.Sorted(maps.Keys(r.GetTypedPerFilterConfig())) {
-		level.clusters.ignored("typed_per_filter_config " + name + " of routes")
 	}
 	switch a := r.GetAction().(type) {
 	case *routev3.Route_Route:
