@@ -130,15 +130,8 @@ func (c *Conn) writeReady(fd uintptr) bool {
 func Read(fd int, p []byte) (int, error) {
 	for {
 		n, errno := read(fd, p)
-		switch {
-		case errno == 0 && n == 0:
-			return 0, io.EOF
-		case errno == 0:
-			return n, nil
-		case errno == syscall.EAGAIN:
-			return 0, errAgain
-		case errno != syscall.EINTR:
-			return 0, os.NewSyscallError("read", errno)
+		if errno != syscall.EINTR {
+			return outcome("read", n, errno, io.EOF)
 		}
 	}
 }
@@ -147,17 +140,24 @@ func Read(fd int, p []byte) (int, error) {
 func Write(fd int, p []byte) (int, error) {
 	for {
 		n, errno := write(fd, p)
-		switch {
-		case errno == 0 && n == 0:
-			return 0, io.ErrUnexpectedEOF
-		case errno == 0:
-			return n, nil
-		case errno == syscall.EAGAIN:
-			return 0, errAgain
-		case errno != syscall.EINTR:
-			return 0, os.NewSyscallError("write", errno)
+		if errno != syscall.EINTR {
+			return outcome("write", n, errno, io.ErrUnexpectedEOF)
 		}
 	}
+}
+
+// outcome is what a system call returned, as Go says it. none is the error of a call
+// that moved nothing.
+func outcome(call string, n int, errno syscall.Errno, none error) (int, error) {
+	switch {
+	case errno == syscall.EAGAIN:
+		return 0, errAgain
+	case errno != 0:
+		return 0, os.NewSyscallError(call, errno)
+	case n == 0:
+		return 0, none
+	}
+	return n, nil
 }
 
 // errAgain is syscall.EAGAIN in an interface made once.

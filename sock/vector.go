@@ -2,7 +2,6 @@ package sock
 
 import (
 	"io"
-	"os"
 	"syscall"
 	"unsafe"
 )
@@ -41,15 +40,8 @@ func (v *Vector) Len() int { return v.size }
 func (v *Vector) Write(fd int) (int, error) {
 	for {
 		n, errno := writev(fd, v)
-		switch {
-		case errno == 0 && n == 0:
-			return 0, io.ErrUnexpectedEOF
-		case errno == 0:
-			return n, nil
-		case errno == syscall.EAGAIN:
-			return 0, errAgain
-		case errno != syscall.EINTR:
-			return 0, os.NewSyscallError("writev", errno)
+		if errno != syscall.EINTR {
+			return outcome("writev", n, errno, io.ErrUnexpectedEOF)
 		}
 	}
 }
