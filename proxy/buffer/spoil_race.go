@@ -6,7 +6,7 @@ package buffer
 // what nobody sent.
 func spoil(b []byte) {
 	b = b[:cap(b)]
-	for i := range b {
-		b[i] = 0xdb
+	for n := copy(b, "\xdb"); n > 0 && n < len(b); {
+		n += copy(b[n:], b[:n]) // the detector looks at every copy, not at every byte
 	}
 }
