@@ -105,6 +105,9 @@ func closeWrite(c net.Conn) error {
 // CloseWrite closes the sending half.
 func (c *Conn) CloseWrite() error { return closeWrite(c.Conn) }
 
+// NetConn is what the connection reads from: a TLS session or the socket.
+func (c *Conn) NetConn() net.Conn { return c.Conn }
+
 // bare returns the socket where no TLS was ended on it, else nil. Two bare sockets
 // can be spliced.
 func (c *Conn) bare() *net.TCPConn {

@@ -167,7 +167,7 @@ func (r *relay) passReset() {
 	if r.end.side == flow.SideDownstream {
 		other = r.up.conn
 	}
-	if tcp := socketOf(other); tcp != nil {
+	if tcp := sock.TCP(other); tcp != nil {
 		_ = tcp.SetLinger(0) // without it the end is an orderly one
 	}
 }
@@ -176,24 +176,6 @@ func (r *relay) passReset() {
 // wrote to it.
 func (e *ending) reset() bool {
 	return e.reason == endReset && errors.Is(e.err, syscall.ECONNRESET)
-}
-
-// socketOf finds the TCP socket below a connection.
-func socketOf(c net.Conn) *net.TCPConn {
-	for {
-		switch below := c.(type) {
-		case *net.TCPConn:
-			return below
-		case *sock.Conn:
-			return below.TCPConn
-		case *Conn:
-			c = below.sock.Conn
-		case interface{ NetConn() net.Conn }:
-			c = below.NetConn()
-		default:
-			return nil
-		}
-	}
 }
 
 // half carries one direction to its end and passes the half-close on.

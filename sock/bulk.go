@@ -40,21 +40,6 @@ func (s *stock) take(p []byte) int {
 	return n
 }
 
-// Under finds the quick connection that conn, a TLS session or what wraps one, runs
-// on; nil if there is none.
-func Under(conn net.Conn) *Conn {
-	for {
-		switch c := conn.(type) {
-		case *Conn:
-			return c
-		case interface{ NetConn() net.Conn }:
-			conn = c.NetConn()
-		default:
-			return nil
-		}
-	}
-}
-
 // ReadAhead lets every following Read take what there is, for those to come. It is
 // for a connection that carries much; whoever looks at the socket itself does not see
 // what was read ahead.

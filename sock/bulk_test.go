@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/tls"
 	"io"
-	"net"
 	"sync"
 	"testing"
 	"time"
@@ -134,13 +133,4 @@ func TestWriteAllFailsOnABrokenConnection(t *testing.T) {
 		}
 	}
 	t.Error("writes into a reset connection succeed")
-}
-
-func TestUnderFindsNothingWithoutASocket(t *testing.T) {
-	a, b := net.Pipe()
-	defer a.Close()
-	defer b.Close()
-	if got := sock.Under(a); got != nil {
-		t.Errorf("got %v", got)
-	}
 }
