@@ -229,8 +229,7 @@ func (s *sniffer) inspect(b []byte) error {
 // sniffHTTP looks for an HTTP/2 preface or a request line. nil, nil is "not
 // HTTP".
 func sniffHTTP(b []byte) ([]string, error) {
-	const preface = "PRI * HTTP/2"
-	if len(b) >= len(preface) && string(b[:len(preface)]) == preface {
+	if len(b) >= len(preface) && mayBePreface(b) {
 		return alpnH2C, nil
 	}
 	i := 0
