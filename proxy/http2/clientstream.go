@@ -202,14 +202,10 @@ func (s *ClientStream) connectable() error {
 	c := s.c
 	var limit int64
 	for !c.peer.known {
-		err := s.failedLocked()
-		if err == nil {
-			limit, err = s.sendBound(limit)
-		}
-		if err != nil {
+		var err error
+		if limit, err = s.awaitSend(limit); err != nil {
 			return err
 		}
-		s.waitSend(limit)
 	}
 	if !c.peer.connect {
 		return upstreamViolation("http2.extended_connect_not_allowed")

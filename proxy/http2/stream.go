@@ -270,10 +270,9 @@ func (s *stream) transmit(p []byte, end bool) error {
 			continue
 		}
 		var err error
-		if limit, err = s.sendBound(limit); err != nil {
+		if limit, err = s.awaitSend(limit); err != nil {
 			return err
 		}
-		s.waitSend(limit)
 	}
 }
 
@@ -321,20 +320,29 @@ func (s *stream) waitSend(limit int64) {
 	s.sendLimit = 0
 }
 
+// awaitSend is waitSend for a stream that can still send, as long as sendBound allows;
+// it takes and returns that function's limit. The caller holds the lock.
+func (s *stream) awaitSend(limit int64) (int64, error) {
+	if err := s.failedLocked(); err != nil {
+		return 0, err
+	}
+	limit, err := s.sendBound(limit)
+	if err == nil {
+		s.waitSend(limit)
+	}
+	return limit, err
+}
+
 // headRoom waits, as content does, until a head may be appended: heads are not under
 // flow control, but must not pile up before a peer that does not read. The caller
 // holds the lock.
 func (s *stream) headRoom() error {
 	var limit int64
 	for s.c.out.full() {
-		err := s.failedLocked()
-		if err == nil {
-			limit, err = s.sendBound(limit)
-		}
-		if err != nil {
+		var err error
+		if limit, err = s.awaitSend(limit); err != nil {
 			return err
 		}
-		s.waitSend(limit)
 	}
 	return s.failedLocked()
 }
