@@ -107,6 +107,16 @@ func (m *meter) perOp(out figures, ops int) {
 	}
 }
 
+// figures are what the proxies used for what was measured meanwhile.
+func (m *meter) figures(res *load.Result) (figures, error) {
+	if err := firstOf(res.Err(), m.err); err != nil {
+		return nil, err
+	}
+	out := figures{}
+	m.perOp(out, res.Requests)
+	return out, nil
+}
+
 // requests is a turn with a fixed number of requests: what does one cost?
 func requests(target func(*track) load.Target, shape load.Shape) func(context.Context, *runner, *track, bool) (figures, error) {
 	return func(ctx context.Context, r *runner, t *track, warm bool) (figures, error) {
@@ -119,11 +129,10 @@ func requests(target func(*track) load.Target, shape load.Shape) func(context.Co
 		if err != nil {
 			return nil, err
 		}
-		if err := firstOf(res.Err(), m.err); err != nil {
+		out, err := m.figures(&res)
+		if err != nil {
 			return nil, err
 		}
-		out := figures{}
-		m.perOp(out, res.Requests)
 		if s.Protocol == load.TCP {
 			out["p50_ms"] = millis(res.Latency.Quantile(0.5))
 		}
@@ -176,7 +185,8 @@ func atRate(ctx context.Context, r *runner, t *track, warm bool) (figures, error
 	if err != nil {
 		return nil, err
 	}
-	if err := firstOf(res.Err(), m.err); err != nil {
+	out, err := m.figures(&res)
+	if err != nil {
 		return nil, err
 	}
 	if !warm {
@@ -185,8 +195,6 @@ func atRate(ctx context.Context, r *runner, t *track, warm bool) (figures, error
 	if late := res.Lateness.Quantile(0.99); late > lateNote && !warm {
 		r.note(false, "the generator itself was late by more than %v for one request in a hundred: this machine is too busy for latencies", lateNote)
 	}
-	out := figures{}
-	m.perOp(out, res.Requests)
 	out.latency(&res)
 	return out, nil
 }
@@ -263,11 +271,10 @@ func handshakes(resume bool, count int) func(context.Context, *runner, *track, b
 		if err != nil {
 			return nil, err
 		}
-		if err := firstOf(res.Err(), m.err); err != nil {
+		out, err := m.figures(&res)
+		if err != nil {
 			return nil, err
 		}
-		out := figures{}
-		m.perOp(out, res.Requests)
 		out["p50_ms"] = millis(res.Latency.Quantile(0.5))
 		return out, nil
 	}
