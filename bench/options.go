@@ -70,7 +70,7 @@ func MainWith(ctx context.Context, args []string, o Options) int {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
 	case err != nil:
-		fmt.Fprintln(o.Progress, "outrigger bench:", err)
+		fmt.Fprintf(o.Progress, "outrigger bench: %v\nRun it with --help for the list of flags.\n", err)
 		return 2
 	case listed:
 		return 0
@@ -84,11 +84,8 @@ func MainWith(ctx context.Context, args []string, o Options) int {
 
 func (o *Options) parse(args []string) (listed bool, err error) {
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
-	f.SetOutput(o.Progress)
-	f.Usage = func() {
-		fmt.Fprint(o.Progress, usage)
-		f.PrintDefaults()
-	}
+	f.SetOutput(io.Discard) // parse errors are returned
+	f.Usage = func() {}
 	var cases, subjects string
 	var list bool
 	p := &o.Programs
@@ -108,6 +105,11 @@ func (o *Options) parse(args []string) (listed bool, err error) {
 	f.StringVar(&p.Nginx, "nginx", "", "nginx to compare with (default: the one in PATH)")
 	f.BoolVar(&list, "list", false, "list the cases")
 	if err := f.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			fmt.Fprint(o.Out, usage)
+			f.SetOutput(o.Out)
+			f.PrintDefaults()
+		}
 		return false, err
 	}
 	if f.NArg() > 0 {

@@ -72,6 +72,7 @@ func (r *runner) run(ctx context.Context) (doc *report.Document, err error) {
 		return nil, errors.Join(err, closeAll())
 	}
 	defer func() { err = errors.Join(err, closeAll()) }()
+	r.nameMissing()
 	before := busy()
 	started := time.Now()
 	any := false
@@ -243,6 +244,19 @@ func (r *runner) note(failed bool, format string, args ...any) {
 		r.notes = append(r.notes, text)
 	}
 	r.failed = r.failed || failed
+}
+
+// nameMissing says which proxies cannot be compared with, and how to get them.
+func (r *runner) nameMissing() {
+	for _, peer := range []struct{ subject, path, how string }{
+		{report.Envoy, r.Programs.Envoy, "Envoy is not here, so nothing is compared with it: name one with -envoy or OUTRIGGER_ENVOY (make bench gets one)"},
+		{report.HAProxy, r.Programs.HAProxy, "HAProxy is not installed, so nothing is compared with it"},
+		{report.Nginx, r.Programs.Nginx, "nginx is not installed, so nothing is compared with it"},
+	} {
+		if peer.path == "" && wanted(r.Subjects, peer.subject) {
+			r.note(false, "%s", peer.how)
+		}
+	}
 }
 
 // document is what was found so far.

@@ -3,8 +3,10 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -156,7 +158,7 @@ func Load(src Source) (*Config, error) {
 		return nil, err
 	}
 	l.warn(f.warnings...)
-	if err := l.readProxyConfig(f.meshConfig); err != nil {
+	if err := l.readProxyConfig(f.meshConfig, f.meshNamed); err != nil {
 		return nil, err
 	}
 	c := &Config{
@@ -164,9 +166,9 @@ func Load(src Source) (*Config, error) {
 		Concurrency: f.concurrency,
 		CPUProfile:  l.env["OUTRIGGER_CPU_PROFILE"],
 		Ports: Ports{
-			Admin:      l.port(l.proxy.ProxyAdminPort, 15000),
-			Health:     l.port(l.env.int("ENVOY_STATUS_PORT"), 15021),
-			Prometheus: l.port(l.env.int("ENVOY_PROMETHEUS_PORT"), 15090),
+			Admin:      l.port("proxyAdminPort", l.proxy.ProxyAdminPort, 15000),
+			Health:     l.portOf("ENVOY_STATUS_PORT", 15021),
+			Prometheus: l.portOf("ENVOY_PROMETHEUS_PORT", 15090),
 		},
 		Drain: Drain{Termination: l.proxy.termination(), Chain: l.proxy.drain()},
 	}
@@ -196,12 +198,21 @@ func (l *loader) fail(format string, args ...any) {
 	l.problems = append(l.problems, fmt.Errorf(format, args...))
 }
 
-func (l *loader) port(p, fallback int) int {
+// portOf reads an environment variable.
+func (l *loader) portOf(name string, fallback int) int {
+	p, err := l.env.int(name, fallback)
+	if err != nil {
+		l.fail("%w", err)
+	}
+	return l.port(name, p, fallback)
+}
+
+func (l *loader) port(name string, p, fallback int) int {
 	if p == 0 {
 		return fallback
 	}
 	if p < 1 || p > 65535 {
-		l.fail("port %d is not between 1 and 65535", p)
+		l.fail("%s: %d is no port (1 to 65535)", name, p)
 	}
 	return p
 }
@@ -214,10 +225,28 @@ func (c *Config) check() []error {
 		}
 	}
 	need(c.Node.Type == "sidecar", "only the role \"sidecar\" is supported: proxy sidecar")
-	need(c.Node.Namespace != "", "POD_NAMESPACE is not set: the injected container gets it from metadata.namespace")
-	need(len(c.Node.Addresses) > 0, "INSTANCE_IP is not set and no interface has a usable address")
-	need(c.Discovery.Address != "", "no discovery address: set discoveryAddress in PROXY_CONFIG")
+	need(c.Node.Namespace != "", "POD_NAMESPACE is not set: the injected container gets it from metadata.namespace, "+
+		"a virtual machine from cluster.env")
+	need(len(c.Node.Addresses) > 0, "this node has no address: set INSTANCE_IP, or give an interface an address that is not loopback's")
+	need(reachable(c.Discovery.Address), "discoveryAddress in PROXY_CONFIG: "+notReachable(c.Discovery.Address))
+	if c.CA.Address != c.Discovery.Address {
+		need(reachable(c.CA.Address), "CA_ADDR: "+notReachable(c.CA.Address))
+	}
 	return errs
+}
+
+// reachable reports whether an address names a host and a port.
+func reachable(addr string) bool {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil || host == "" || strings.Contains(addr, "/") {
+		return false
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	return err == nil && n > 0
+}
+
+func notReachable(addr string) string {
+	return strconv.Quote(addr) + " is not a host and a port, such as istiod.istio-system.svc:15012"
 }
 
 func (l *loader) discovery(c *Config) Discovery {

@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"errors"
 	"io/fs"
 	"net/netip"
 	"strings"
@@ -123,6 +124,14 @@ func TestMistakesAreNamed(t *testing.T) {
 		{"duration", func(s *config.Source) { s.Environ = append(s.Environ, `PROXY_CONFIG={"drainDuration":"soon"}`) }, "drainDuration"},
 		{"ttl", func(s *config.Source) { s.Environ = append(s.Environ, "SECRET_TTL=-1h") }, "SECRET_TTL"},
 		{"concurrency", func(s *config.Source) { s.Args = append(s.Args, "--concurrency", "many") }, "--concurrency"},
+		{"health port", func(s *config.Source) { s.Environ = append(s.Environ, "ENVOY_STATUS_PORT=x") }, `ENVOY_STATUS_PORT="x"`},
+		{"metrics port", func(s *config.Source) { s.Environ = append(s.Environ, "ENVOY_PROMETHEUS_PORT=70000") }, "ENVOY_PROMETHEUS_PORT: 70000"},
+		{"admin port", func(s *config.Source) { s.Environ = append(s.Environ, `PROXY_CONFIG={"proxyAdminPort":-1}`) }, "proxyAdminPort: -1"},
+		{"authority's address", func(s *config.Source) { s.Environ = append(s.Environ, "CA_ADDR=https://ca:15012") }, "CA_ADDR: "},
+		{"istiod without port", func(s *config.Source) {
+			s.Environ = append(s.Environ, `PROXY_CONFIG={"discoveryAddress":"istiod"}`)
+		}, `discoveryAddress in PROXY_CONFIG: "istiod"`},
+		{"flag without value", func(s *config.Source) { s.Args = append(s.Args, "--domain") }, "--domain needs a value"},
 		{"labels", func(s *config.Source) { s.Environ = append(s.Environ, "ISTIO_METAJSON_LABELS=[]") }, "ISTIO_METAJSON_LABELS"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -144,5 +153,44 @@ func TestUnknownFlagIsNamedOnce(t *testing.T) {
 	c := load(t, src)
 	if n := strings.Count(strings.Join(c.Warnings, "\n"), "--newFlag"); n != 1 {
 		t.Errorf("got %q, want one warning about --newFlag", c.Warnings)
+	}
+}
+
+func TestSettingsWithoutEffectAreNamed(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name string
+		edit func(*config.Source)
+		want string
+	}{
+		{"misspelt field", func(s *config.Source) {
+			s.Environ = append(s.Environ, `PROXY_CONFIG={"discoveryAdress":"istiod:15010"}`)
+		}, "PROXY_CONFIG: discoveryAdress"},
+		{"missing mesh file", func(s *config.Source) { s.Args = append(s.Args, "--meshConfig=/nowhere") }, "mesh configuration: "},
+		{"unknown level", func(s *config.Source) { s.Args = append(s.Args, "--log_output_level=default:loud") }, `"loud"`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			plain := load(t, injected())
+			src := injected()
+			c.edit(&src)
+			warnings := load(t, src).Warnings
+			if !strings.Contains(strings.Join(warnings, "\n"), c.want) {
+				t.Errorf("got %q, want a warning that names %s", warnings, c.want)
+			}
+			if strings.Contains(strings.Join(plain.Warnings, "\n"), c.want) {
+				t.Errorf("an injected container is warned: %q", plain.Warnings)
+			}
+		})
+	}
+}
+
+func TestHelpIsToldWithoutConfiguration(t *testing.T) {
+	t.Parallel()
+	for _, word := range []string{"--help", "-h", "-help"} {
+		_, err := config.Load(config.Source{Args: []string{"sidecar", word}})
+		if !errors.Is(err, config.ErrHelp) {
+			t.Errorf("%s: got %v, want %v", word, err, config.ErrHelp)
+		}
 	}
 }

@@ -26,13 +26,17 @@ func (e environment) or(name, fallback string) string {
 	return fallback
 }
 
-// int is 0 where the variable is absent or not a number.
-func (e environment) int(name string) int {
-	n, err := strconv.Atoi(e[name])
-	if err != nil {
-		return 0
+// int is the fallback where the variable is absent.
+func (e environment) int(name string, fallback int) (int, error) {
+	v := e[name]
+	if v == "" {
+		return fallback, nil
 	}
-	return n
+	n, err := strconv.Atoi(v)
+	if err != nil {
+		return fallback, fmt.Errorf("%s=%q is not a whole number", name, v)
+	}
+	return n, nil
 }
 
 func (e environment) float(name string, fallback float64) (float64, error) {

@@ -99,7 +99,7 @@ func (l *loader) metadata(n *Node) map[string]any {
 		delete(m, name)
 	}
 	for _, numeric := range []string{"ENVOY_STATUS_PORT", "ENVOY_PROMETHEUS_PORT"} {
-		if p := l.env.int(numeric); p != 0 {
+		if p, err := strconv.Atoi(l.env[numeric]); err == nil && p != 0 {
 			m[numeric] = p
 		}
 	}
@@ -135,7 +135,8 @@ func (l *loader) addresses() []netip.Addr {
 	if text := l.env["INSTANCE_IP"]; text != "" {
 		a, err := netip.ParseAddr(text)
 		if err != nil {
-			l.fail("INSTANCE_IP %q is not an address", text)
+			l.fail("INSTANCE_IP %q is not an IP address", text)
+			return nil
 		} else {
 			addrs = append(addrs, a.Unmap())
 		}
@@ -190,21 +191,25 @@ func locality(labels map[string]string) Locality {
 	return Locality{Region: parts[0], Zone: parts[1], SubZone: parts[2]}
 }
 
-// LevelNumber maps Istio's log level names to slog's numbers.
+// LevelNumber maps Istio's log level names to slog's numbers. A name that is not known means info.
 func (l Log) LevelNumber() int {
-	switch strings.ToLower(l.Level) {
+	n, _ := levelNumber(l.Level)
+	return n
+}
+
+func levelNumber(name string) (number int, known bool) {
+	switch strings.ToLower(name) {
 	case "debug", "trace":
-		return -4
+		return -4, true
+	case "info":
+		return 0, true
 	case "warn", "warning":
-		return 4
+		return 4, true
 	case "error", "fatal", "critical":
-		return 8
+		return 8, true
 	case "none", "off":
-		return 100
-	default:
-		if n, err := strconv.Atoi(l.Level); err == nil {
-			return n
-		}
-		return 0
+		return 100, true
 	}
+	n, err := strconv.Atoi(name)
+	return n, err == nil
 }

@@ -2,7 +2,9 @@ package config
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
 	"strings"
@@ -41,17 +43,22 @@ func defaultProxyConfig() map[string]any {
 	}
 }
 
-func (l *loader) readProxyConfig(meshPath string) error {
+func (l *loader) readProxyConfig(meshPath string, named bool) error {
 	merged := defaultProxyConfig()
 	l.labels = l.readPodFile(podLabels)
 	l.annotations = l.readPodFile(podAnnotations)
-	if b, err := l.src.ReadFile(meshPath); err == nil {
+	b, err := l.src.ReadFile(meshPath)
+	if err != nil && (named || !errors.Is(err, fs.ErrNotExist)) {
+		l.warn("mesh configuration: " + err.Error() + "; built-in values are used")
+	}
+	if err == nil {
 		var mesh struct {
 			DefaultConfig map[string]any `json:"defaultConfig"`
 		}
 		if err := yaml.Unmarshal(b, &mesh); err != nil {
 			return fmt.Errorf("mesh configuration %s: %w", meshPath, err)
 		}
+		l.known("mesh configuration "+meshPath, mesh.DefaultConfig)
 		merge(merged, mesh.DefaultConfig)
 	}
 	for _, source := range []struct{ name, text string }{
@@ -62,9 +69,10 @@ func (l *loader) readProxyConfig(meshPath string) error {
 		if err := yaml.Unmarshal([]byte(source.text), &over); err != nil {
 			return fmt.Errorf("%s: %w", source.name, err)
 		}
+		l.known(source.name, over)
 		merge(merged, over)
 	}
-	b, err := json.Marshal(merged)
+	b, err = json.Marshal(merged)
 	if err != nil {
 		return fmt.Errorf("proxy configuration: %w", err)
 	}
@@ -78,6 +86,15 @@ func (l *loader) readProxyConfig(meshPath string) error {
 		}
 	}
 	return l.proxy.check()
+}
+
+// known warns of fields that Istio's ProxyConfig does not have: most are misspelt.
+func (l *loader) known(source string, fields map[string]any) {
+	for _, name := range sortedKeys(fields) {
+		if !proxyConfigFields[name] {
+			l.warn(source + ": " + name + " is no field of a proxy configuration")
+		}
+	}
 }
 
 // merge replaces top-level fields, and adds to maps, as Istio merges ProxyConfig.
@@ -151,3 +168,17 @@ func (l *loader) readPodFile(path string) map[string]string {
 
 // sortedKeys makes warnings and tests repeatable.
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+// proxyConfigFields are those of mesh.v1alpha1.ProxyConfig, with the ones that it had once.
+var proxyConfigFields = map[string]bool{
+	"availabilityZone": true, "binaryPath": true, "caCertificatesPem": true, "concurrency": true, "configPath": true,
+	"connectionSettings": true, "controlPlaneAuthPolicy": true, "customConfigFile": true, "discoveryAddress": true,
+	"discoveryRefreshDelay": true, "drainDuration": true, "envoyAccessLogService": true, "envoyMetricsService": true,
+	"envoyMetricsServiceAddress": true, "extraStatTags": true, "fileFlushInterval": true, "fileFlushMinSizeKb": true,
+	"gatewayTopology": true, "holdApplicationUntilProxyStarts": true, "image": true, "interceptionMode": true,
+	"meshId": true, "parentShutdownDuration": true, "privateKeyProvider": true, "proxyAdminPort": true,
+	"proxyBootstrapTemplatePath": true, "proxyHeaders": true, "proxyMetadata": true, "proxyStatsMatcher": true,
+	"readinessProbe": true, "runtimeValues": true, "sds": true, "serviceCluster": true, "statNameLength": true,
+	"statsCompression": true, "statsdUdpAddress": true, "statusPort": true, "terminationDrainDuration": true,
+	"tracing": true, "tracingServiceName": true, "zipkinAddress": true,
+}

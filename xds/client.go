@@ -74,7 +74,7 @@ func (c *Client) Run(ctx context.Context) error {
 		}
 		d := diagnose(err, &c.cfg)
 		c.connection(false, d.reason)
-		c.log.LogAttrs(ctx, d.level(worked), d.reason, slog.String("istiod", c.cfg.Address), slog.Any("error", err),
+		c.log.LogAttrs(ctx, d.level(worked), d.reason, slog.String("istiod", c.cfg.Address), slog.String("error", brief(err)),
 			slog.Duration("retry_in", wait))
 		if !sleep(ctx, wait) {
 			c.connection(false, "stopped")

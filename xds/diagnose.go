@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strings"
 	"syscall"
 
 	"google.golang.org/grpc/codes"
@@ -25,6 +26,24 @@ func (d diagnosis) level(worked bool) slog.Level {
 		return slog.LevelInfo
 	}
 	return slog.LevelWarn
+}
+
+// brief is an error's text on one line, without what it says twice: gRPC's errors quote the cause that is joined to them.
+func brief(err error) string {
+	if err == nil {
+		return ""
+	}
+	text := ""
+	for line := range strings.Lines(err.Error()) {
+		line = strings.TrimSpace(line)
+		switch {
+		case text == "":
+			text = line
+		case !strings.Contains(text, line):
+			text += "; " + line
+		}
+	}
+	return text
 }
 
 // diagnose says what is wrong and what to do.

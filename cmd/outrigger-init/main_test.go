@@ -74,6 +74,7 @@ func TestBareImage(t *testing.T) {
 		"unknown flag":       {nil, []string{"--wrong"}, 1, []string{"unknown flag --wrong", "--help"}},
 		"tproxy":             {nil, []string{"-m", "TPROXY"}, 1, []string{"TPROXY is not supported"}},
 		"help":               {nil, []string{"--help"}, 0, []string{"--istio-inbound-ports", "126"}},
+		"version":            {nil, []string{"--version"}, 0, []string{"unknown"}},
 		"no tools":           {nil, []string{"--force-iptables-binary=nft"}, 4, []string{"iptables-nft-save"}},
 		"no namespace":       {nil, []string{"--network-namespace", "/nowhere"}, 2, []string{"open network namespace"}},
 	}

@@ -29,6 +29,8 @@ const usage = `usage: outrigger COMMAND
   istio-iptables [flags]   install the capture rules
   bench [flags]            measure what the sidecar costs on this machine
   version                  print the version
+
+Each command but version tells its flags with --help.
 `
 
 func main() {
@@ -45,7 +47,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	switch args[0] {
 	case "proxy":
-		return proxy(ctx, args[1:], stderr)
+		return proxy(ctx, args[1:], stdout, stderr)
 	case "istio-iptables":
 		return initcmd.Run(ctx, args[1:], os.Environ(), stdout, stderr)
 	case "bench":
@@ -79,11 +81,15 @@ func benchmark(ctx context.Context, args []string, stdout, stderr io.Writer) int
 	return bench.MainWith(ctx, args, o)
 }
 
-func proxy(ctx context.Context, args []string, stderr io.Writer) int {
+func proxy(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	cfg, err := config.Load(config.Source{
 		Args: args, Environ: os.Environ(), ReadFile: os.ReadFile, Hostname: os.Hostname, Interfaces: interfaces,
 		Exists: func(name string) bool { _, err := os.Stat(name); return err == nil },
 	})
+	if errors.Is(err, config.ErrHelp) {
+		fmt.Fprint(stdout, config.Usage)
+		return 0
+	}
 	if err != nil {
 		fmt.Fprintln(stderr, "outrigger: the configuration is not usable:", err)
 		return 1

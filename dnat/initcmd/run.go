@@ -200,7 +200,10 @@ func newLog(v *values, w io.Writer) *slog.Logger {
 }
 
 func usage(w io.Writer) {
-	fmt.Fprintln(w, "Captures a pod's traffic. Every flag but -p and the logging flags can be set by the environment: its name in capitals with _.")
+	fmt.Fprintln(w, "usage: outrigger-init [flags]    (also: outrigger istio-iptables [flags])")
+	fmt.Fprintln(w)
+	fmt.Fprintln(w, "Writes the rules that capture the traffic of this network namespace, at once; --dry-run prints them instead, and")
+	fmt.Fprintln(w, "--cleanup-only takes them away. Every flag but -p and the logging flags can be set by the environment: its name in capitals with _.")
 	for _, o := range options {
 		short := "    "
 		if o.short != 0 {

@@ -168,6 +168,8 @@ func (c *Client) explain(err, handshake error, noToken bool) error {
 			": check its audience (istio-ca), its expiry and that cluster id \"" + c.spec.ClusterID + "\" is known there"
 	case code == codes.PermissionDenied:
 		hint = "the CA at " + c.spec.Address + " knows us but does not sign for this identity: check namespace and service account"
+	case code == codes.Unavailable && strings.Contains(err.Error(), "dial tcp: lookup "): // gRPC keeps the text alone
+		hint = "the name of the CA at " + c.spec.Address + " does not resolve: check the address and DNS"
 	case code == codes.Unavailable || code == codes.DeadlineExceeded:
 		hint = "the CA at " + c.spec.Address + " cannot be reached: check that it runs, its service and network policies"
 	}

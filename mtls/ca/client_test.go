@@ -175,6 +175,11 @@ func TestFailureSaysWhatToDo(t *testing.T) {
 			codes.Unavailable, nil,
 		},
 		{
+			"unknown name", func(_ *testing.T, f *fixture) { f.spec.Address = "istiod.invalid:15012" },
+			[]string{"istiod.invalid:15012 does not resolve"},
+			codes.Unavailable, nil,
+		},
+		{
 			"wrong root", func(t *testing.T, f *fixture) { write(t, f.spec.RootFile, mtlstest.NewCA(t, "x").RootPEM()) },
 			[]string{"root-cert.pem", "not signed by a root", "unknown authority"},
 			codes.Unknown, new(x509.UnknownAuthorityError),
