@@ -112,35 +112,48 @@ func (t *track) resident() (int64, error) {
 	return sum, nil
 }
 
-// amongIdle is rounds with many idle connections, one subject after the other: the
-// sockets of two do not fit into every limit of open files.
-func amongIdle(ctx context.Context, r *runner, c *benchCase) error {
-	for _, subject := range r.subjectsOf(c) {
-		if err := r.amongIdleOf(ctx, c, subject); err != nil {
-			return err
+// besideIdle takes idle-10k together with rate-1000, which it is held against: what
+// the machine does to one minute of the run it does to both.
+func besideIdle(ctx context.Context, r *runner, _ *benchCase) error {
+	if r.ratesTaken {
+		return nil
+	}
+	r.ratesTaken = true
+	var cases []*benchCase
+	for _, c := range latencyCases() {
+		if c.name == rateCase && wanted(r.Cases, idleCase) || wanted(r.Cases, c.name) {
+			cases = append(cases, c)
 		}
 	}
-	return nil
+	return r.takeTurns(ctx, cases...)
 }
 
-func (r *runner) amongIdleOf(ctx context.Context, c *benchCase, subject string) error {
-	var set *load.IdleSet
-	defer func() {
-		if set != nil {
-			set.Close()
-		}
-		debug.FreeOSMemory()
-	}()
-	alone := *c
-	alone.subjects = []string{subject}
-	alone.turn = func(ctx context.Context, r *runner, t *track, warm bool) (figures, error) {
-		if set == nil {
-			var err error
-			if set, err = load.Idle(ctx, t.target(), max(int(manyConnections*r.Scale), leastWork)); err != nil {
-				return nil, err
-			}
-		}
-		return c.turn(ctx, r, t, warm)
+// amongIdle is a turn of an open loop beside idle connections. They are opened for the
+// turn: those of two subjects do not fit into every limit of open files.
+func amongIdle(ctx context.Context, r *runner, t *track, warm bool) (figures, error) {
+	count := max(int(manyConnections*r.Scale), leastWork)
+	if warm {
+		count /= warmShare
 	}
-	return inRounds(ctx, r, &alone)
+	set, err := load.Idle(ctx, t.target(), count)
+	if err != nil {
+		return nil, err
+	}
+	out, err := func() (figures, error) {
+		defer set.Close()
+		debug.FreeOSMemory() // what it took to open them is not collected meanwhile
+		if err := r.rest(ctx, warm); err != nil {
+			return nil, err
+		}
+		return atRate(ctx, r, t, warm)
+	}()
+	return out, errors.Join(err, r.rest(ctx, warm))
+}
+
+// rest lets memory settle after connections were opened or closed.
+func (r *runner) rest(ctx context.Context, warm bool) error {
+	if warm {
+		return nil
+	}
+	return settle(ctx, min(idleSettle, time.Duration(float64(idleSettle)*r.Scale)))
 }

@@ -32,52 +32,73 @@ type benchCase struct {
 
 // inRounds lets the subjects of a case take turns on tracks that stay.
 func inRounds(ctx context.Context, r *runner, c *benchCase) error {
-	tracks := r.layAll(ctx, c)
+	return r.takeTurns(ctx, c)
+}
+
+// taker is a track that takes turns, and the case that they belong to.
+type taker struct {
+	c *benchCase
+	t *track
+}
+
+// takeTurns takes cases in the same rounds. In each round a subject's turns of all
+// cases follow one another, so that what changes on the machine changes for all of
+// them.
+func (r *runner) takeTurns(ctx context.Context, cases ...*benchCase) error {
+	var takers []taker
 	defer func() {
-		for _, t := range tracks {
-			if err := t.stop(); err != nil {
-				r.note(true, "%s: %s: %v", c.name, t.subject, err)
+		for _, k := range takers {
+			if err := k.t.stop(); err != nil {
+				r.note(true, "%s: %s: %v", k.c.name, k.t.subject, err)
 			}
 		}
 	}()
+	for _, s := range subjects {
+		for _, c := range cases {
+			if t := r.layOne(ctx, c, s); t != nil {
+				takers = append(takers, taker{c, t})
+			}
+		}
+	}
 	for n := range r.Rounds {
-		round := make(map[string]figures)
-		for _, t := range slices.Clone(tracks) {
-			got, err := c.turn(ctx, r, t, false)
+		rounds := make(map[*benchCase]map[string]figures, len(cases))
+		for _, c := range cases {
+			rounds[c] = make(map[string]figures)
+		}
+		for _, k := range slices.Clone(takers) {
+			got, err := k.c.turn(ctx, r, k.t, false)
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
 			if err != nil {
-				r.fail(c, t, err)
-				tracks = slices.DeleteFunc(tracks, func(have *track) bool { return have == t })
+				r.fail(k.c, k.t, err)
+				takers = slices.DeleteFunc(takers, func(have taker) bool { return have == k })
 				continue
 			}
-			round[t.subject] = got
+			rounds[k.c][k.t.subject] = got
 		}
-		r.collect(c, n, round)
-		slices.Reverse(tracks)
+		for _, c := range cases {
+			r.collect(c, n, rounds[c])
+		}
+		slices.Reverse(takers)
 	}
 	return nil
 }
 
-// layAll starts and warms the tracks of a case; a subject that fails is left out.
-func (r *runner) layAll(ctx context.Context, c *benchCase) []*track {
-	var tracks []*track
-	for _, s := range r.subjectsOf(c) {
-		t, err := r.layWarm(ctx, c, s)
-		if errors.Is(err, peers.ErrUnsupported) {
-			continue
-		}
-		if ctx.Err() != nil {
-			return tracks
-		}
-		if err != nil {
-			r.note(true, "%s: %s: %v", c.name, s, err)
-			continue
-		}
-		tracks = append(tracks, t)
+// layOne starts and warms the track of one subject; nil, with a note, where that
+// fails or the subject has no part in the case.
+func (r *runner) layOne(ctx context.Context, c *benchCase, subject string) *track {
+	if !slices.Contains(r.subjectsOf(c), subject) || ctx.Err() != nil {
+		return nil
 	}
-	return tracks
+	t, err := r.layWarm(ctx, c, subject)
+	if err != nil {
+		if !errors.Is(err, peers.ErrUnsupported) && ctx.Err() == nil {
+			r.note(true, "%s: %s: %v", c.name, subject, err)
+		}
+		return nil
+	}
+	return t
 }
 
 // layWarm starts a track and sends some work along it: connections, caches, what is

@@ -45,6 +45,7 @@ type runner struct {
 	policy  bool // the product takes the ALLOW policy
 
 	servicesTaken bool
+	ratesTaken    bool
 	curves        map[curveKey]*load.Histogram
 }
 

@@ -69,15 +69,22 @@ func http2Cases() []*benchCase {
 	return cases
 }
 
+// The cases of an open loop, which are taken together.
+const (
+	rateCase = "rate-1000"
+	idleCase = "idle-10k"
+)
+
 func latencyCases() []*benchCase {
 	return []*benchCase{
 		{
-			name: "rate-1000", about: "1,000 requests a second at random times through two proxies with mutual TLS, HTTP/1.1, 16 connections: how much later answers come than without",
-			subjects: subjects, legs: pair(feed.HTTP1), backend: echo.HTTP1, run: inRounds, turn: atRate, compare: addLatency,
+			name: rateCase, about: "1,000 requests a second at random times through two proxies with mutual TLS, HTTP/1.1, 16 connections: how much later answers come than without",
+			subjects: subjects, legs: pair(feed.HTTP1), backend: echo.HTTP1, run: besideIdle, turn: atRate, compare: addLatency,
 		},
 		{
-			name: "idle-10k", about: "rate-1000 beside 10,000 idle connections", subjects: sidecars,
-			legs: pair(feed.HTTP1), backend: echo.HTTP1, run: amongIdle, turn: atRate,
+			name: idleCase, about: "rate-1000 beside 10,000 idle connections, each turn right beside one of rate-1000",
+			subjects: append([]string{report.Direct}, sidecars...),
+			legs:     pair(feed.HTTP1), backend: echo.HTTP1, run: besideIdle, turn: amongIdle,
 		},
 	}
 }
