@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/outrigger-mesh/outrigger/lb"
 )
@@ -21,6 +22,9 @@ func cases(n int) map[string]*lb.Set {
 		"robin":       lb.NewSet(nil, many(0, n, nil), lb.Policy{Kind: lb.RoundRobin}),
 		"robin-edf":   lb.NewSet(nil, many(0, n, weighted), lb.Policy{Kind: lb.RoundRobin}),
 		"random":      lb.NewSet(nil, many(0, n, nil), lb.Policy{Kind: lb.Random}),
+		"ring":        lb.NewSet(nil, many(0, n, nil), lb.Policy{Kind: lb.RingHash}),
+		"maglev":      lb.NewSet(nil, many(0, n, nil), lb.Policy{Kind: lb.Maglev}),
+		"slow":        lb.NewSet(nil, many(0, n, nil), lb.Policy{Kind: lb.RoundRobin, SlowStart: lb.SlowStart{Window: time.Hour, Aggression: 2}}),
 		"prioritised": lb.NewSet(nil, many(0, n, spread), lb.Policy{LocalityWeighted: true}),
 	}
 }
@@ -57,10 +61,20 @@ func BenchmarkPick(b *testing.B) {
 }
 
 func BenchmarkNewSet(b *testing.B) {
-	prev := lb.NewSet(nil, many(0, 10000, nil), lb.Policy{})
-	specs := many(0, 10000, nil)
-	b.ReportAllocs()
-	for b.Loop() {
-		prev = lb.NewSet(prev, specs, lb.Policy{})
+	for _, kind := range []lb.Kind{lb.LeastRequest, lb.RingHash, lb.Maglev} {
+		for _, n := range []int{10, 10000} {
+			b.Run(fmt.Sprintf("%v/%d", kind, n), func(b *testing.B) {
+				p := lb.Policy{Kind: kind}
+				with := [2][]lb.EndpointSpec{many(0, n, nil), many(1, n, nil)}
+				prev := lb.NewSet(nil, with[0], p)
+				b.ReportAllocs()
+				for i := 1; b.Loop(); i++ {
+					if _, err := prev.Pick(&lb.Hint{}); err != nil {
+						b.Fatal(err)
+					}
+					prev = lb.NewSet(prev, with[i%2], p)
+				}
+			})
+		}
 	}
 }

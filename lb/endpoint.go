@@ -49,6 +49,8 @@ type EndpointSpec struct {
 	// locality weighted, and 0 excludes the locality there.
 	Locality       string
 	LocalityWeight uint32
+	// HashKey is hashed instead of the address, where it is not empty.
+	HashKey string
 	// Match is the metadata that chooses the transport socket.
 	Match map[string]string
 	// Workload names the workload behind the address, for telemetry.
@@ -66,13 +68,20 @@ type Endpoint struct {
 	attachment atomic.Value
 	active     atomic.Int64
 	ejected    atomic.Bool
+	weight     atomic.Uint32 // of spec, at hand for schedules
+	warm       atomic.Int64  // since when it was healthy, see SlowStart; 0 is never
+}
+
+func (e *Endpoint) describe(spec *EndpointSpec) {
+	e.weight.Store(spec.weight())
+	e.spec.Store(spec)
 }
 
 // NewEndpoint makes an endpoint that belongs to no set, for clusters that make
 // their endpoints on demand.
 func NewEndpoint(spec *EndpointSpec) *Endpoint {
 	e := &Endpoint{addr: spec.Addr}
-	e.spec.Store(spec)
+	e.describe(spec)
 	return e
 }
 

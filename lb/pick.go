@@ -12,9 +12,14 @@ var ErrNoEndpoint = errors.New("no healthy upstream")
 
 // Hint is what a pick may take into account. The zero value is a plain pick.
 type Hint struct {
-	// Random is the stream's own random number, for policies that hash. The
-	// others draw afresh at each pick, so that a retry may land elsewhere.
-	Random uint64
+	// Hash is what policies that hash pick by, where Hashed is set. Without it, and
+	// with the other policies, chance is asked afresh at each pick, so that a retry may
+	// land elsewhere.
+	Hash   uint64
+	Hashed bool
+	// Active is the number of the cluster's requests in progress, for policies that
+	// balance.
+	Active int64
 	// OrigDst is where the downstream wanted to go, for clusters that follow it.
 	OrigDst netip.AddrPort
 	// Tried lists endpoints to avoid. A pick that hits one is repeated until
@@ -31,9 +36,13 @@ type Hint struct {
 // Pick chooses an endpoint, or returns ErrNoEndpoint.
 func (s *Set) Pick(h *Hint) (*Endpoint, error) {
 	h.Panicked = false
+	if s.policy.hashes() {
+		return s.pickByHash(h)
+	}
 	for picks := max(h.MaxPicks, 1); ; picks-- {
 		e, sh := s.pick()
 		if e == nil {
+			h.Panicked = sh != nil && sh.panicked
 			return nil, ErrNoEndpoint
 		}
 		tried := slices.Contains(h.Tried, e)
@@ -42,6 +51,28 @@ func (s *Set) Pick(h *Hint) (*Endpoint, error) {
 		}
 		if picks == 1 || !tried {
 			h.Panicked = sh.panicked
+			return e, nil
+		}
+	}
+}
+
+// pickByHash looks the hash up, and further on for each endpoint that was tried.
+func (s *Set) pickByHash(h *Hint) (*Endpoint, error) {
+	hash := h.Hash
+	if !h.Hashed {
+		hash = rand.Uint64()
+	}
+	sh := s.share(uint32(hash % 100))
+	if sh == nil {
+		return nil, ErrNoEndpoint
+	}
+	h.Panicked = sh.panicked
+	for attempt := 0; ; attempt++ {
+		e := sh.table.pick(h, hash, attempt)
+		if e == nil {
+			return nil, ErrNoEndpoint
+		}
+		if attempt+1 >= h.MaxPicks || !slices.Contains(h.Tried, e) {
 			return e, nil
 		}
 	}
@@ -62,62 +93,47 @@ func (sh *share) untried(tried []*Endpoint, otherwise *Endpoint) *Endpoint {
 }
 
 func (s *Set) pick() (*Endpoint, *share) {
-	sh := s.share()
-	if sh == nil {
-		return nil, nil
-	}
-	g := sh.group()
-	if g == nil {
-		return nil, nil
-	}
-	return g.pick(&s.policy), sh
-}
-
-// share draws among the priorities by their loads.
-func (s *Set) share() *share {
+	var sh *share
 	switch len(s.shares) {
 	case 0:
-		return nil
+		return nil, nil
 	case 1:
-		return &s.shares[0]
+		sh = &s.shares[0]
+	default:
+		sh = s.share(below(rand.Uint32(), 100))
 	}
-	drawn := below(rand.Uint32(), 100) + 1
+	if sh == nil || sh.fails {
+		return nil, sh
+	}
+	switch len(sh.groups) {
+	case 0:
+		return nil, sh
+	case 1:
+		return sh.groups[0].pick(&s.policy), sh
+	default:
+		return sh.groups[sh.order.pick()].pick(&s.policy), sh
+	}
+}
+
+// share returns the priority that a number below 100 falls to.
+func (s *Set) share(drawn uint32) *share {
 	for i := range s.shares {
-		if drawn <= s.shares[i].upTo {
+		if drawn < s.shares[i].upTo {
 			return &s.shares[i]
 		}
 	}
-	return nil // the loads add up to 100
-}
-
-// group draws among the localities by their effective weights. Envoy schedules
-// them instead; the proportions are the same and a draw needs no shared state.
-func (sh *share) group() *group {
-	switch len(sh.groups) {
-	case 0:
-		return nil
-	case 1:
-		return &sh.groups[0]
-	}
-	drawn := rand.Float64() * sh.groups[len(sh.groups)-1].upTo
-	for i := range sh.groups {
-		if drawn < sh.groups[i].upTo {
-			return &sh.groups[i]
-		}
-	}
-	return &sh.groups[len(sh.groups)-1]
+	return nil // the loads add up to 100, or to nothing
 }
 
 func (g *group) pick(p *Policy) *Endpoint {
 	n := uint32(len(g.endpoints)) //nolint:gosec // a set never holds 2^32 endpoints
-	if n == 1 {
-		return g.endpoints[0]
-	}
 	switch {
-	case p.Kind == RoundRobin && g.edf == nil:
-		return g.endpoints[(g.next.Add(1)-1)%uint64(n)]
+	case n == 1:
+		return g.endpoints[0]
 	case g.edf != nil:
-		return g.edf.pick()
+		return g.endpoints[g.edf.pick()]
+	case g.next != nil:
+		return g.endpoints[(g.next.Add(1)-1)%uint64(n)]
 	case p.Kind == LeastRequest:
 		return g.leastOf(p.ChoiceCount, n)
 	default:

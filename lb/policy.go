@@ -1,5 +1,7 @@
 package lb
 
+import "math"
+
 // Kind is a way of picking among the endpoints of equal standing.
 type Kind uint8
 
@@ -8,6 +10,10 @@ const (
 	LeastRequest Kind = iota
 	RoundRobin
 	Random
+	// RingHash and Maglev pick by a hash that the request brings along, at random
+	// where it brings none.
+	RingHash
+	Maglev
 	// ClusterProvided leaves the choice to the cluster; its sets pick at random.
 	ClusterProvided
 )
@@ -21,6 +27,10 @@ func (k Kind) String() string {
 		return "ROUND_ROBIN"
 	case Random:
 		return "RANDOM"
+	case RingHash:
+		return "RING_HASH"
+	case Maglev:
+		return "MAGLEV"
 	default:
 		return "CLUSTER_PROVIDED"
 	}
@@ -38,6 +48,11 @@ type Policy struct {
 	Kind Kind
 	// ChoiceCount is how many endpoints least request compares; 0 means 2.
 	ChoiceCount int
+	// ActiveBias is the exponent of the requests in progress that least request
+	// divides differing weights by; 0 means 1, negative that they do not count.
+	ActiveBias float64
+	SlowStart  SlowStart
+	Hashing    Hashing
 	// PanicThreshold is the percentage of usable endpoints below which a priority
 	// uses all of its endpoints whatever their health. 0 means never.
 	PanicThreshold float64
@@ -47,7 +62,13 @@ type Policy struct {
 	// LocalityWeighted splits a priority's traffic among its localities by their
 	// weights before an endpoint is picked.
 	LocalityWeighted bool
+	// FailOnPanic answers with ErrNoEndpoint where there would be panic.
+	FailOnPanic bool
+	// Locality is where this proxy is; it comes first among the localities.
+	Locality string
 }
+
+func (p *Policy) hashes() bool { return p.Kind == RingHash || p.Kind == Maglev }
 
 func (p Policy) withDefaults() Policy {
 	if p.ChoiceCount <= 0 {
@@ -56,6 +77,7 @@ func (p Policy) withDefaults() Policy {
 	if p.Overprovisioning == 0 {
 		p.Overprovisioning = DefaultOverprovisioning
 	}
-	p.PanicThreshold = min(p.PanicThreshold, 100)
+	p.PanicThreshold = min(math.Trunc(p.PanicThreshold), 100)
+	p.Hashing = p.Hashing.withDefaults()
 	return p
 }

@@ -32,7 +32,7 @@ func (h *HTTP) forward(x *Exchange) error {
 		x.body.guard(*rule.IdleTimeout)
 	}
 	x.prepare(w)
-	x.trip.hint = lb.Hint{Random: x.Random, OrigDst: x.Conn.OriginalDst, MaxPicks: 1, Tried: x.trip.tried[:0]}
+	x.trip.hint = lb.Hint{OrigDst: x.Conn.OriginalDst, MaxPicks: 1, Tried: x.trip.tried[:0]}
 	retry := x.trip.retry
 	if retry == nil || retry.Max <= 0 || retry.On == 0 {
 		return x.attempt(w.Cluster, x.trip.perTry)

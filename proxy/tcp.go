@@ -147,7 +147,7 @@ func (t *TCP) attempts(ctx context.Context, c *Conn, rec *flow.Record, try func(
 		rec.Upstream.Cluster = "" // a cluster that is not known has no name
 		return err
 	}
-	hint := lb.Hint{Random: random, OrigDst: c.Flow.OriginalDst, MaxPicks: 1}
+	hint := lb.Hint{OrigDst: c.Flow.OriginalDst, MaxPicks: 1}
 	for {
 		ep, err := w.Cluster.Pick(&hint)
 		if err != nil {
