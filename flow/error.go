@@ -35,6 +35,9 @@ const (
 	RetryUnsent
 	// RetryReset: the upstream may have seen the request.
 	RetryReset
+	// RetryUnanswered: the connection ended before a byte of an answer came. The
+	// upstream may have seen the request.
+	RetryUnanswered
 )
 
 // Kind is the cause in the words of Envoy's stream reset reasons; it decides the

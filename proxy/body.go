@@ -38,6 +38,7 @@ type requestBody struct {
 	here int64  // of it, what had arrived when the last attempt began
 	kept []byte // what passed
 	at   int    // how much of kept this attempt has read
+	most int    // how much is kept at most
 	pool []byte
 
 	pieces httpmsg.PieceReader // of src, where it has them
@@ -102,11 +103,12 @@ func (b *requestBody) completed() time.Time {
 	return b.start.Add(time.Duration(took - 1))
 }
 
-// record keeps the body from now on.
-func (b *requestBody) record(announced int64) {
+// record keeps the body from now on, while it is not longer than most.
+func (b *requestBody) record(announced int64, most int) {
 	if b.src == nil {
 		return
 	}
+	b.most = most
 	b.keep.Store(true)
 	size := buffer.Small
 	if announced > buffer.Small {
@@ -117,7 +119,7 @@ func (b *requestBody) record(announced int64) {
 }
 
 // replayable reports whether all that has passed was kept.
-func (b *requestBody) replayable() bool { return b.src == nil || b.keep.Load() }
+func (b *requestBody) replayable() bool { return b.src == nil || b.keep.Load() || b.n == 0 }
 
 // rewind readies the body for another attempt; the reader has been joined. It
 // reports false if too much has passed.
@@ -177,7 +179,7 @@ func (b *requestBody) ReadPiece() (httpmsg.Piece, error) {
 func (b *requestBody) passed(p []byte, err error) error {
 	b.n += int64(len(p))
 	if len(p) > 0 && b.keep.Load() {
-		if len(b.kept)+len(p) > replayLimit {
+		if len(b.kept)+len(p) > b.most {
 			b.keep.Store(false)
 		} else {
 			b.kept = append(b.kept, p...)

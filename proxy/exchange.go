@@ -45,6 +45,8 @@ type trip struct {
 	tried   [4]*lb.Endpoint
 	// sent is set when a 1xx response went downstream: no more retries.
 	sent bool
+	// repeats is how many attempts were made again beside the retry policy.
+	repeats uint8
 	// deadline is the end of the timeout; zero is none.
 	deadline time.Time
 	late     *alarm

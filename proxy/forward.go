@@ -35,16 +35,39 @@ func (h *HTTP) forward(x *Exchange) error {
 	x.trip.hint = lb.Hint{OrigDst: x.Conn.OriginalDst, MaxPicks: 1, Tried: x.trip.tried[:0]}
 	retry := x.trip.retry
 	if retry == nil || retry.Max <= 0 || retry.On == 0 {
-		return x.attempt(w.Cluster, x.trip.perTry)
+		x.body.record(x.Request.ContentLength, repeatLimit)
+		err := x.attemptAgain(w.Cluster)
+		x.body.forget()
+		return err
 	}
-	x.body.record(x.Request.ContentLength)
+	x.body.record(x.Request.ContentLength, replayLimit)
 	return x.attempts(w.Cluster, retry)
+}
+
+// attemptAgain is attempt, repeated for as long as that is safe and does not need a
+// policy.
+func (x *Exchange) attemptAgain(c *upstream.Cluster) error {
+	for {
+		err := x.attempt(c, x.trip.perTry)
+		if err == nil {
+			if x.trip.repeats > 0 {
+				c.Stats().Stale.Repeated.Add(1)
+			}
+			return nil
+		}
+		if !x.repeats(err) || !x.repeat(c) {
+			return err
+		}
+	}
 }
 
 // attempts repeats attempt under a retry policy.
 func (x *Exchange) attempts(c *upstream.Cluster, retry *Retry) error {
 	for k := 0; ; k++ {
 		err := x.attempt(c, x.trip.perTry)
+		if err != nil && !retry.wantsError(err) && x.repeats(err) && x.repeat(c) {
+			err = x.attemptAgain(c)
+		}
 		if k > 0 {
 			c.ReleaseRetry()
 			if err == nil && x.Response.Status < 500 {

@@ -7,6 +7,7 @@ import (
 	"github.com/outrigger-mesh/outrigger/proxy"
 	"github.com/outrigger-mesh/outrigger/proxy/filter"
 	"github.com/outrigger-mesh/outrigger/telemetry/metrics"
+	"github.com/outrigger-mesh/outrigger/upstream"
 	"github.com/outrigger-mesh/outrigger/xds/compile"
 )
 
@@ -84,6 +85,22 @@ func (s *Sidecar) countClusters(emit metrics.Emit) {
 			}
 			emit("cluster."+name, label, float64(value), kind)
 		})
+		countStale(emit, c)
+	}
+}
+
+// countStale emits how requests were kept from meeting a connection that the upstream
+// had closed, where there were any.
+func countStale(emit metrics.Emit, c *upstream.Cluster) {
+	st := &c.Stats().Stale
+	for _, by := range [...]struct {
+		name  string
+		count uint64
+	}{{"found_closed", st.Found.Load()}, {"retired_early", st.Retired.Load()}, {"repeated", st.Repeated.Load()}} {
+		if by.count > 0 {
+			labels := []metrics.Label{{Name: metrics.ClusterName, Value: c.Name()}, {Name: "by", Value: by.name}}
+			emit("outrigger_upstream_stale_avoided_total", labels, float64(by.count), metrics.Counter)
+		}
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 type pipes struct {
 	connect time.Duration // how long a dial takes
 	answer  time.Duration // how long a response takes
+	field   string        // a further field of the response
 	dialled atomic.Int64
 	open    atomic.Int64
 }
@@ -44,7 +45,7 @@ func (p *pipes) serve(conn net.Conn) {
 			return
 		}
 		time.Sleep(p.answer)
-		if _, err := io.WriteString(conn, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"); err != nil {
+		if _, err := io.WriteString(conn, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n"+p.field+"\r\nok"); err != nil {
 			return
 		}
 	}

@@ -21,6 +21,7 @@ type conn struct {
 	stream    Stream
 	requests  uint32
 	idleSince time.Time
+	patience  time.Duration // what the upstream has announced
 
 	peerClosed atomic.Bool
 	over       atomic.Bool
@@ -66,6 +67,7 @@ func (cn *conn) giveBack(*Stream) {
 		cn.close()
 		return
 	}
+	cn.patience = cn.codec.Patience()
 	cn.codec.Release()
 	cn.pool.give(cn)
 }
@@ -79,9 +81,13 @@ func (cn *conn) wornOut(spec *Spec) bool {
 	return spec.HTTP.MaxConnDuration > 0 && cn.aged(spec, time.Now())
 }
 
-// expired reports whether an idle connection is too old to be used.
-func (cn *conn) expired(spec *Spec) bool {
-	now := time.Now()
+// expired reports whether an idle connection is too old to be used; keep is how long
+// the upstream keeps it, where that is known.
+func (cn *conn) expired(spec *Spec, now time.Time, keep time.Duration) bool {
+	if keep > 0 && cn.idleFor(now) >= keep {
+		cn.cluster().stats.Stale.Retired.Add(1)
+		return true
+	}
 	if t := spec.idleTimeout(); t > 0 && cn.idleFor(now) >= t {
 		cn.cluster().stats.CxIdleTimeout.Add(1)
 		return true
@@ -95,7 +101,7 @@ func (cn *conn) idleFor(now time.Time) time.Duration { return now.Sub(cn.idleSin
 // since its last response.
 func (cn *conn) usable() bool {
 	if cn.peerClosed.Load() || !cn.codec.Alive() {
-		cn.cluster().stats.CxDead.Add(1)
+		cn.cluster().stats.Stale.Found.Add(1)
 		return false
 	}
 	return true

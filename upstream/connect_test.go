@@ -246,7 +246,7 @@ func TestDeadTLSConnectionIsFoundAtCheckOut(t *testing.T) {
 		defer s.Close()
 		return s.Local() != local
 	})
-	if got := c.Stats().CxDead.Load(); got != 1 {
+	if got := c.Stats().Stale.Found.Load(); got != 1 {
 		t.Errorf("found %d dead connections, want 1", got)
 	}
 }

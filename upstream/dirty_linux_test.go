@@ -127,7 +127,7 @@ func TestWaiterIsNotGivenAConnectionWithAnotherResponse(t *testing.T) {
 	if got := <-got; got != "ok" {
 		t.Errorf("the waiter got %s, want ok over a connection of its own", got)
 	}
-	if got := c.Stats().CxDead.Load(); got != 1 {
+	if got := c.Stats().Stale.Found.Load(); got != 1 {
 		t.Errorf("counted %d dead connections, want 1", got)
 	}
 }

@@ -242,7 +242,7 @@ func TestLostConnectionFailsItsStreams(t *testing.T) {
 	p.CloseClientConnections()
 	for _, err := range wait() {
 		wantFlow(t, err, flow.Error{
-			Side: flow.SideUpstream, Flag: flow.UpstreamConnectionTermination, Kind: flow.KindTermination, Retry: flow.RetryReset,
+			Side: flow.SideUpstream, Flag: flow.UpstreamConnectionTermination, Kind: flow.KindTermination, Retry: flow.RetryUnanswered,
 		})
 	}
 	close(g.open)

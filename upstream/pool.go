@@ -20,6 +20,7 @@ type pool struct {
 	waiters []*waiter   // guarded by mu; the longest waiting first
 	timer   *time.Timer // guarded by mu; calls sweep
 	armed   bool        // guarded by mu
+	patient patience    // guarded by mu
 }
 
 // waiter is a request that waits because no more connections are allowed.
@@ -36,6 +37,7 @@ type grant struct {
 
 // take lends a connection that is idle and alive, or nil.
 func (p *pool) take(spec *Spec) *Stream {
+	now := time.Now()
 	for {
 		p.mu.Lock()
 		n := len(p.idle)
@@ -46,8 +48,9 @@ func (p *pool) take(spec *Spec) *Stream {
 		cn := p.idle[n-1]
 		p.idle[n-1] = nil
 		p.idle = p.idle[:n-1]
+		keep := p.patient.limit(now)
 		p.mu.Unlock()
-		if !cn.expired(spec) && cn.usable() {
+		if !cn.expired(spec, now, keep) && cn.usable() {
 			return cn.lend()
 		}
 		cn.close()
@@ -69,7 +72,7 @@ func (p *pool) give(cn *conn) {
 		case len(p.waiters) == 0:
 			cn.idleSince = now
 			p.idle = append(p.idle, cn)
-			if !p.armed {
+			if p.patient.hear(cn.patience) || !p.armed {
 				p.arm(now)
 			}
 			p.mu.Unlock()
@@ -93,6 +96,9 @@ func (p *pool) peerClosed(cn *conn) {
 	at := slices.Index(p.idle, cn)
 	if at >= 0 {
 		p.idle = slices.Delete(p.idle, at, at+1)
+		now := time.Now()
+		p.patient.see(cn.idleFor(now), now)
+		p.rearm(now)
 	}
 	p.mu.Unlock()
 	if at >= 0 {
@@ -231,16 +237,41 @@ func (p *pool) retire() {
 // holds mu and there is an idle connection.
 func (p *pool) arm(now time.Time) {
 	spec := p.way.cluster.spec.Load()
-	if spec == nil || spec.idleTimeout() < 0 {
+	if spec == nil {
 		return
 	}
-	in := max(p.idle[0].idleSince.Add(spec.idleTimeout()).Sub(now), time.Millisecond)
+	most, _ := p.mostIdle(spec, now)
+	if most <= 0 {
+		return
+	}
+	in := max(p.idle[0].idleSince.Add(most).Sub(now), time.Millisecond)
 	p.armed = true
 	if p.timer == nil {
 		p.timer = time.AfterFunc(in, p.sweep)
 	} else {
 		p.timer.Reset(in)
 	}
+}
+
+// rearm sets the timer for what is idle now. The caller holds mu.
+func (p *pool) rearm(now time.Time) {
+	switch {
+	case len(p.idle) > 0 && !p.retired:
+		p.arm(now)
+	case p.armed:
+		p.timer.Stop()
+		p.armed = false
+	}
+}
+
+// mostIdle is how long a connection may be idle, and whether that is because the
+// upstream would close it; not positive is for ever. The caller holds mu.
+func (p *pool) mostIdle(spec *Spec, now time.Time) (most time.Duration, theirs bool) {
+	most = spec.idleTimeout()
+	if keep := p.patient.limit(now); keep > 0 && (most <= 0 || keep < most) {
+		return keep, true
+	}
+	return most, false
 }
 
 // sweep closes the connections that have been idle for too long.
@@ -252,18 +283,21 @@ func (p *pool) sweep() {
 	now := time.Now()
 	p.mu.Lock()
 	p.armed = false
+	most, theirs := p.mostIdle(spec, now)
 	n := 0
-	for n < len(p.idle) && p.idle[n].idleFor(now) >= spec.idleTimeout() && spec.idleTimeout() > 0 {
+	for n < len(p.idle) && most > 0 && p.idle[n].idleFor(now) >= most {
 		n++
 	}
 	expired := slices.Clone(p.idle[:n])
 	p.idle = slices.Delete(p.idle, 0, n)
-	if len(p.idle) > 0 && !p.retired {
-		p.arm(now)
-	}
+	p.rearm(now)
 	p.mu.Unlock()
+	count := &p.way.cluster.stats.CxIdleTimeout
+	if theirs {
+		count = &p.way.cluster.stats.Stale.Retired
+	}
 	for _, cn := range expired {
-		p.way.cluster.stats.CxIdleTimeout.Add(1)
+		count.Add(1)
 		cn.close()
 	}
 }

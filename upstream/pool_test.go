@@ -94,7 +94,7 @@ func TestDeadConnectionIsFoundAtCheckOut(t *testing.T) {
 	if _, reused := exchange(t, c, e); reused {
 		t.Error("a dead connection was used")
 	}
-	if got := c.Stats().CxDead.Load(); got != 2 {
+	if got := c.Stats().Stale.Found.Load(); got != 2 {
 		t.Errorf("got %d dead connections, want 2", got)
 	}
 }

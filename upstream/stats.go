@@ -13,16 +13,26 @@ type Stats struct {
 	CxDestroy        atomic.Uint64
 	CxIdleTimeout    atomic.Uint64
 	CxMaxRequests    atomic.Uint64
-	// CxDead counts pooled connections that were found closed when they were to be
-	// used again.
-	CxDead atomic.Uint64
-
-	Requests RequestStats
+	Stale            StaleStats
+	Requests         RequestStats
 
 	// Panics counts picks from a priority in panic.
 	Panics atomic.Uint64
 	// Fills counts how often the cluster asked to be filled.
 	Fills atomic.Uint64
+}
+
+// StaleStats count how requests were kept from failing since the upstream had closed
+// their pooled connection.
+type StaleStats struct {
+	// Found counts connections that were found closed when they were to be used again.
+	Found atomic.Uint64
+	// Retired counts connections that were closed before the upstream would have done
+	// so.
+	Retired atomic.Uint64
+	// Repeated counts requests that failed on a connection and then succeeded without
+	// a retry policy. Their callers count them.
+	Repeated atomic.Uint64
 }
 
 // RequestStats are the part of Stats that counts requests. The callers of a cluster
@@ -56,7 +66,7 @@ func (s *Stats) Each(f func(name string, value uint64, gauge bool)) {
 	counter("upstream_cx_destroy", &s.CxDestroy)
 	counter("upstream_cx_idle_timeout", &s.CxIdleTimeout)
 	counter("upstream_cx_max_requests", &s.CxMaxRequests)
-	counter("upstream_cx_dead", &s.CxDead)
+	counter("upstream_cx_dead", &s.Stale.Found)
 	r := &s.Requests
 	counter("upstream_rq_total", &r.Total)
 	gauge("upstream_rq_active", &r.Active)

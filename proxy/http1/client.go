@@ -68,6 +68,7 @@ type ClientConn struct {
 	state  clientState
 	timed  bool // the connection has a write deadline
 	begun  bool // a response whose length is known has begun
+	heard  bool // an interim response has come
 	alive  aliveCheck
 
 	mu    sync.Mutex
@@ -109,7 +110,7 @@ func (c *ClientConn) RoundTrip(r *httpmsg.Request, deadline time.Time) (*httpmsg
 		return nil, &flow.Error{Side: flow.SideInternal, Kind: flow.KindProtocol, Err: errUnwritable}
 	}
 	c.Release()
-	c.state, c.req, c.begun = clientHead, r, false
+	c.state, c.req, c.begun, c.heard = clientHead, r, false, false
 	c.res.Trailer.Reset()
 	if err := c.deadline(deadline); err != nil {
 		return nil, c.failed(err)
@@ -185,6 +186,7 @@ func (c *ClientConn) await(r *httpmsg.Request) error {
 		if c.res.Status >= 200 || c.res.Status == 101 {
 			return c.begin(r)
 		}
+		c.heard = true
 		if r.Interim != nil && forwarded(c.res.Status) {
 			if err := r.Interim(c.res.Status, &c.res.Header); err != nil {
 				return &sourceError{err}
@@ -339,17 +341,20 @@ func (c *ClientConn) upstreamError(err error, wrote int64) error {
 		Side: flow.SideUpstream, Flag: flow.UpstreamConnectionTermination, Kind: flow.KindTermination,
 		Retry: flow.RetryReset, Err: err,
 	}
+	if errors.Is(err, io.EOF) {
+		e.Err = io.ErrUnexpectedEOF
+	}
 	var pe *ProtocolError
 	switch {
 	case errors.As(err, &pe), c.cut(err):
 		e.Flag, e.Kind = flow.UpstreamProtocolError, flow.KindProtocol
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		e.Flag, e.Kind = flow.UpstreamRequestTimeout, flow.KindTimeout
-	case wrote == 0:
+	case c.heard:
+	case wrote == 0, errors.Is(err, io.EOF) && c.untaken(wrote):
 		e.Retry = flow.RetryUnsent
-	}
-	if errors.Is(err, io.EOF) {
-		e.Err = io.ErrUnexpectedEOF
+	default:
+		e.Retry = flow.RetryUnanswered
 	}
 	return e
 }

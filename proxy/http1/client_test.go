@@ -243,6 +243,13 @@ func TestFailuresSayWhetherARetryIsSafe(t *testing.T) {
 		c, up := upstream(t)
 		script(t, up, "GET / HTTP/1.1\r\nhost: h\r\n\r\n", "", true)
 		_, err := c.RoundTrip(get(), time.Time{})
+		check(t, err, flow.Error{Side: flow.SideUpstream, Flag: flow.UpstreamConnectionTermination, Kind: flow.KindTermination, Retry: flow.RetryUnanswered})
+	})
+	t.Run("closed behind an interim response", func(t *testing.T) {
+		t.Parallel()
+		c, up := upstream(t)
+		script(t, up, "GET / HTTP/1.1\r\nhost: h\r\n\r\n", "HTTP/1.1 103 Early Hints\r\n\r\n", true)
+		_, err := c.RoundTrip(get(), time.Time{})
 		check(t, err, flow.Error{Side: flow.SideUpstream, Flag: flow.UpstreamConnectionTermination, Kind: flow.KindTermination, Retry: flow.RetryReset})
 	})
 	t.Run("deadline", func(t *testing.T) {

@@ -40,6 +40,7 @@ type specials struct {
 	length   string
 	coding   string
 	upgrade  string
+	patience string // what Keep-Alive says
 	hosts    int
 	lengths  int
 	codings  int
@@ -210,7 +211,9 @@ func (p *fieldParser) special(name, value string) bool {
 		s.upgrade = value
 		s.upgrades++
 		return false
-	case "keep-alive", "proxy-connection":
+	case "keep-alive":
+		s.patience = value
+	case "proxy-connection":
 	case "expect":
 		if !p.request || !equalFold(value, "100-continue") {
 			return false

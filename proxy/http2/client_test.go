@@ -40,7 +40,7 @@ func TestUpstreamFailures(t *testing.T) {
 		"reset":       {func(p *peer, id uint32) { _ = p.WriteRSTStream(id, xhttp2.ErrCodeInternal) }, flow.KindReset, flow.UpstreamRemoteReset, flow.RetryReset},
 		"refused":     {func(p *peer, id uint32) { _ = p.WriteRSTStream(id, xhttp2.ErrCodeRefusedStream) }, flow.KindRefusedStream, flow.UpstreamRemoteReset, flow.RetryUnsent},
 		"goaway":      {func(p *peer, _ uint32) { _ = p.WriteGoAway(0, xhttp2.ErrCodeNo, nil) }, flow.KindRefusedStream, flow.UpstreamRemoteReset, flow.RetryUnsent},
-		"closed":      {func(p *peer, _ uint32) { p.conn.Close() }, flow.KindTermination, flow.UpstreamConnectionTermination, flow.RetryReset},
+		"closed":      {func(p *peer, _ uint32) { p.conn.Close() }, flow.KindTermination, flow.UpstreamConnectionTermination, flow.RetryUnanswered},
 		"no status":   {func(p *peer, id uint32) { p.headers(id, true, "a", "b") }, flow.KindProtocol, flow.UpstreamProtocolError, flow.RetryReset},
 		"bad status":  {func(p *peer, id uint32) { p.headers(id, true, ":status", "2x0") }, flow.KindProtocol, flow.UpstreamProtocolError, flow.RetryReset},
 		"switching":   {func(p *peer, id uint32) { p.headers(id, false, ":status", "101") }, flow.KindProtocol, flow.UpstreamProtocolError, flow.RetryReset},

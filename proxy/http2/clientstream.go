@@ -384,8 +384,14 @@ func (s *ClientStream) freeLocked()       {}
 
 func (s *ClientStream) lost(err error) error {
 	o := &s.c.out
-	sent := s.id != 0 && o.written+int64(o.busy.bytes) > s.at
-	return upstreamGone(err, sent)
+	switch {
+	case s.id == 0 || o.written+int64(o.busy.bytes) <= s.at:
+		return upstreamGone(err, flow.RetryUnsent)
+	case s.heard > 0 || s.answered:
+		return upstreamGone(err, flow.RetryReset)
+	default:
+		return upstreamGone(err, flow.RetryUnanswered)
+	}
 }
 
 // responseBody is the content that an upstream sends.

@@ -124,16 +124,13 @@ func upstreamViolation(details string) error {
 }
 
 // upstreamGone is what exchanges end with when their connection does.
-func upstreamGone(err error, sent bool) error {
+func upstreamGone(err error, retry flow.Retry) error {
 	if pe, ok := errors.AsType[*ProtocolError](err); ok {
 		return upstreamViolation(pe.Details)
 	}
 	e := &flow.Error{
 		Side: flow.SideUpstream, Flag: flow.UpstreamConnectionTermination, Kind: flow.KindTermination,
-		Retry: flow.RetryReset, Err: err,
-	}
-	if !sent {
-		e.Retry = flow.RetryUnsent
+		Retry: retry, Err: err,
 	}
 	return e
 }
