@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"io"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -42,6 +43,7 @@ type requestBody struct {
 	pool []byte
 
 	pieces httpmsg.PieceReader // of src, where it has them
+	copies []*carbonBody       // what mirrors get of it
 }
 
 // begin puts the body in its place; a request without one is complete.
@@ -132,9 +134,35 @@ func (b *requestBody) rewind() bool {
 // forget stops keeping: there will be no other attempt.
 func (b *requestBody) forget() { b.keep.Store(false) }
 
+// copyTo has a mirror get what passes from now on.
+func (b *requestBody) copyTo(c *carbonBody) { b.copies = append(b.copies, c) }
+
+// copyPassed gives mirrors what has passed; those that are too slow get no more.
+func (b *requestBody) copyPassed(p []byte) {
+	b.copies = slices.DeleteFunc(b.copies, func(c *carbonBody) bool { return !c.feed(p) })
+}
+
+// completeCopies reads on for mirrors what is here already, where the request's own
+// upstream has not taken it.
+func (b *requestBody) completeCopies() {
+	b.Resume()
+	b.keep.Store(false)
+	b.at = len(b.kept)
+	p := make([]byte, buffer.Small)
+	for len(b.copies) > 0 && b.took.Load() == 0 && b.src.Buffered() != 0 {
+		if _, err := b.Read(p); err != nil {
+			return
+		}
+	}
+}
+
 // end gives the memory back and readies the body for its next use.
 func (b *requestBody) end() {
 	buffer.Put(b.pool)
+	for _, c := range b.copies {
+		c.giveUp()
+	}
+	b.copies = nil
 	b.src, b.onDone, b.late, b.pool, b.kept, b.at, b.n, b.here = nil, nil, nil, nil, nil, 0, 0, 0
 	b.idle, b.pieces = nil, nil
 	b.stalled.Store(false)
@@ -189,6 +217,9 @@ func (b *requestBody) passed(p []byte, err error) error {
 	if b.idle != nil && len(p) > 0 {
 		b.idle.moved()
 	}
+	if len(b.copies) > 0 && len(p) > 0 {
+		b.copyPassed(p)
+	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		switch {
 		case b.slow.Load():
@@ -200,6 +231,9 @@ func (b *requestBody) passed(p []byte, err error) error {
 	if errors.Is(err, io.EOF) && b.took.Load() == 0 {
 		b.stop()
 		b.took.Store(int64(time.Since(b.start)) + 1)
+		for _, c := range b.copies {
+			c.finish()
+		}
 		if b.onDone != nil {
 			b.onDone()
 		}

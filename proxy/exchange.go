@@ -344,6 +344,10 @@ func (x *Exchange) broken(err error) {
 
 // fail answers a request whose last attempt failed.
 func (x *Exchange) fail(err error) {
+	if len(x.body.copies) > 0 {
+		x.closeStream() // which joins who read the body
+		x.body.completeCopies()
+	}
 	reply := replyFor(err, x.Record.Upstream.Attempts)
 	if fe, ok := flow.AsError(err); ok && fe.Kind == flow.KindNoCluster && x.Rule.ClusterNotFound != 0 {
 		reply.Status = x.Rule.ClusterNotFound

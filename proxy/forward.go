@@ -32,6 +32,9 @@ func (h *HTTP) forward(x *Exchange) error {
 		x.body.guard(*rule.IdleTimeout)
 	}
 	x.prepare(w)
+	if len(rule.Mirrors) > 0 {
+		x.mirror()
+	}
 	x.trip.hint = lb.Hint{OrigDst: x.Conn.OriginalDst, MaxPicks: 1, Tried: x.trip.tried[:0]}
 	retry := x.trip.retry
 	if retry == nil || retry.Max <= 0 || retry.On == 0 {

@@ -49,6 +49,8 @@ type HTTPSpec struct {
 	Observers  []flow.Observer
 	// Stats is what the manager counts, where others read it; nil is counters of its own.
 	Stats *HTTPStats
+	// Mirrors sends copies of requests; nil sends none.
+	Mirrors *Mirrors
 	// Filters run in their order.
 	Filters []Installed
 

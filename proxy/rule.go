@@ -47,6 +47,8 @@ type Rule struct {
 
 	Edits RuleEdits
 
+	// Mirrors get copies of requests.
+	Mirrors []Mirror
 	// Overrides are what the rule says of its chain's filters.
 	Overrides []Override
 	// Ext is lent to observers through the record.

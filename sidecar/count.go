@@ -135,6 +135,7 @@ func (s *Sidecar) countManagers(emit metrics.Emit) {
 
 // countFilters emits what filters of HTTP managers count.
 func (s *Sidecar) countFilters(emit metrics.Emit) {
+	emit("outrigger.mirrors_dropped", nil, float64(s.compiler.MirrorsDropped()), metrics.Counter)
 	s.compiler.EachFaultCount(func(prefix string, n *filter.FaultCounts) {
 		label := []metrics.Label{{Name: metrics.HTTPPrefix, Value: prefix}}
 		emit("http.fault.aborts_injected", label, float64(n.Aborts.Load()), metrics.Counter)

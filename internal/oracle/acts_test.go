@@ -2,6 +2,8 @@
 
 package oracle_test
 
+import "time"
+
 // acts are trials of what routes do with requests, on a listener of their own.
 func acts() []trial {
 	var l list
@@ -67,7 +69,28 @@ func acts() []trial {
 		add("rbac "+path, at("rbac.example", path))
 	}
 	pages(add)
+	mirrored(add)
 	return l
+}
+
+// mirrored are trials of mirrors.
+func mirrored(add func(name, send string, answers ...answer) *trial) {
+	twice := func(name, send string, answers ...answer) {
+		t := add("mirror "+name, send, answers...)
+		t.anyOrder, t.settle = true, 120*time.Millisecond
+	}
+	for _, path := range []string{"/one", "/timeout", "/two", "/none", "/dead", "/of-dead", "/of-unknown", "/rewritten", "/direct", "/else"} {
+		twice(path, at("mirror.example", path, "x-a: b", "cookie: c=d"))
+		twice(path+" with a body", "POST"+at("mirror.example", path, "content-length: 5")[len("GET"):]+"hello")
+		twice(path+" with chunks", "POST"+at("mirror.example", path, "transfer-encoding: chunked")[len("GET"):]+"5\r\nhello\r\n0\r\n\r\n")
+	}
+	for _, host := range []string{"mirror.example:81", "[::1]", "[::1]:80", "1.2.3.4:5", "MIRROR.example"} {
+		twice("of "+host, at(host, "/one"))
+	}
+	twice("with addresses", at("mirror.example", "/one", "x-forwarded-for: 10.1.1.1", "x-envoy-internal: false"))
+	twice("of HEAD", "HEAD"+at("mirror.example", "/one")[len("GET"):], says("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n")...)
+	twice("of grpc", "POST"+at("mirror.example", "/one", "content-type: application/grpc", "content-length: 2")[len("GET"):]+"ab")
+	twice("of from inside", at("mirror.example", "/one", "x-forwarded-for: 10.9.1.1", "x-envoy-retry-on: 5xx", "x-envoy-max-retries: 3", "x-envoy-upstream-rq-timeout-ms: 9000"))
 }
 
 // pages are trials of CORS.

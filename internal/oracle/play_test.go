@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -33,6 +34,8 @@ type trial struct {
 	after  string
 	alpn   []string
 	settle time.Duration
+	// anyOrder: requests reach the origin beside each other.
+	anyOrder bool
 }
 
 // outcome is what one side did about a trial.
@@ -101,6 +104,9 @@ func (s *side) play(t *testing.T, tr *trial, n int) outcome {
 	}
 	time.Sleep(settle)
 	out.origin = s.origin.taken()
+	if tr.anyOrder {
+		slices.Sort(out.origin)
+	}
 	return out
 }
 

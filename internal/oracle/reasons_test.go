@@ -41,7 +41,7 @@ var reasons = []family{
 	{regexp.MustCompile(`^ten/keep-alive twice`), "a connection that was refused ends"},
 	{regexp.MustCompile(`^body/after fin|^reply/client half`), "a downstream that has only ended its own direction may get its answer"},
 	{regexp.MustCompile(`^body/chunked|chunked post|^pipelined`), "chunks are passed on as they come"},
-	{regexp.MustCompile(`^(route|reply)/`), "a connection whose request is complete is kept"},
+	{regexp.MustCompile(`^(route|reply)/|^act/mirror /(direct|of-unknown) with`), "a connection whose request is complete is kept"},
 	{regexp.MustCompile(`.`), "open"},
 }
 

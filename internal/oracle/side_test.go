@@ -262,7 +262,7 @@ func startOutrigger(t *testing.T, p *pki) *side {
 	reaper := upstream.NewReaper()
 	compiler := compile.New(compile.Options{
 		Store: store, Checker: checker, Secrets: secrets, Listeners: listeners, Outputs: outputs,
-		Cluster: upstream.Options{Reaper: reaper, Logger: log}, Logger: log,
+		Cluster: upstream.Options{Reaper: reaper, Logger: log}, Logger: log, Address: ownAddr(t),
 	})
 	store.Judge(compiler.Check)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -279,6 +279,21 @@ func startOutrigger(t *testing.T, p *pki) *side {
 	push(t, store, compiler, xds.TypeListener, messages(boot.GetStaticResources().GetListeners()))
 	s.await(t)
 	return s
+}
+
+// ownAddr is the address that Envoy takes for its own: the first that is not loopback.
+func ownAddr(t *testing.T) netip.Addr {
+	t.Helper()
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok && !n.IP.IsLoopback() && n.IP.To4() != nil {
+			return netip.MustParseAddr(n.IP.String())
+		}
+	}
+	return netip.MustParseAddr("127.0.0.1")
 }
 
 type named interface {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,6 +34,8 @@ type Options struct {
 	// a TCP proxy; nil means none.
 	HTTPFlows func(statPrefix string, d flow.Direction) flow.Observer
 	TCPFlows  func(statPrefix string) flow.Observer
+	// Address is this proxy's own, for those who are told where a request came from.
+	Address netip.Addr
 	// ChainDrain is how long connections on removed chains may go on.
 	ChainDrain time.Duration
 	Logger     *slog.Logger
@@ -50,6 +53,7 @@ type Compiler struct {
 	httpFlows  func(string, flow.Direction) flow.Observer
 	tcpFlows   func(string) flow.Observer
 	chainDrain time.Duration
+	mirrors    *proxy.Mirrors
 	log        *slog.Logger
 
 	fails    atomic.Uint64
@@ -75,6 +79,7 @@ func New(o Options) *Compiler {
 	c := &Compiler{
 		store: o.Store, secrets: o.Secrets, sockets: o.Listeners, clusterOpt: o.Cluster, outputs: o.Outputs,
 		httpFlows: o.HTTPFlows, tcpFlows: o.TCPFlows, chainDrain: o.ChainDrain, log: o.Logger,
+		mirrors:   proxy.NewMirrors(o.Address),
 		walker:    wire.NewWalker(o.Checker),
 		clusters:  newClusterBook(),
 		listeners: make(map[string]*listenerEntry),
@@ -151,8 +156,10 @@ func (c *Compiler) arrive() {
 	c.arrived = make(chan struct{})
 }
 
-// Close ends every cluster; the listeners have been closed before.
+// Close ends every cluster, and the copies of requests that are still on their way; the
+// listeners have been closed before.
 func (c *Compiler) Close(ctx context.Context) {
+	c.mirrors.Close()
 	c.mu.Lock()
 	live := c.clusters.live()
 	c.mu.Unlock()

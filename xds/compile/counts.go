@@ -55,3 +55,6 @@ func (c *Compiler) EachFaultCount(f func(string, *filter.FaultCounts)) { c.fault
 
 // EachPageCount calls f with the counters of CORS filters, by the manager's prefix.
 func (c *Compiler) EachPageCount(f func(string, *filter.CORSCounts)) { c.pages.each(f) }
+
+// MirrorsDropped counts copies of requests that were not sent, or given up for being slow.
+func (c *Compiler) MirrorsDropped() uint64 { return c.mirrors.Dropped() }

@@ -30,6 +30,7 @@ func (c *Compiler) http(s scope, dir flow.Direction, m *hcmv3.HttpConnectionMana
 	spec := proxy.HTTPSpec{
 		StatPrefix:       strings.TrimSuffix(m.GetStatPrefix(), ";"),
 		Direction:        dir,
+		Mirrors:          c.mirrors,
 		Path:             pathSpec(m),
 		Request:          requestSpec(s, m),
 		Response:         responseSpec(m),

@@ -483,6 +483,9 @@ func refusedRoutes() []spoiled {
 			t.Helper()
 			m.TypedPerFilterConfig = map[string]*anypb.Any{"envoy.filters.http.ext_authz": packed(t, new(extauthzv3.ExtAuthzPerRoute))}
 		}},
+		{of: "envoy.config.route.v3.RouteAction.RequestMirrorPolicy.cluster_header", want: "routes[0].route.request_mirror_policies[0].cluster_header", route: func(_ *testing.T, m *routev3.Route) {
+			m.GetRoute().RequestMirrorPolicies = []*routev3.RouteAction_RequestMirrorPolicy{{ClusterHeader: "x-cluster"}}
+		}},
 		{of: "envoy.config.route.v3.RedirectAction.port_redirect", want: "routes[0].redirect.port_redirect", route: func(_ *testing.T, m *routev3.Route) {
 			m.Action = &routev3.Route_Redirect{Redirect: &routev3.RedirectAction{PortRedirect: 70_000}}
 		}},

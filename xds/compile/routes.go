@@ -80,6 +80,9 @@ func virtualHost(s scope, level *routeLevel, vh *routev3.VirtualHost) *route.Vir
 		rule.Edits.Request = level.order(rule.Edits.Request, request, level.request)
 		rule.Edits.Response = level.order(rule.Edits.Response, response, level.response)
 		level.override(rs, rule, r, filters)
+		if rule.Mirrors == nil && r.GetRoute() != nil {
+			rule.Mirrors = mirrors(s, level, vh.GetRequestMirrorPolicies())
+		}
 		if rule.Retry == nil && r.GetRoute() != nil {
 			rule.Retry = retryPolicy(rs, vh.GetRetryPolicy())
 		}
@@ -168,9 +171,7 @@ func routeAction(s scope, level *routeLevel, rule *proxy.Rule, m *routev3.RouteM
 	if a.GetMetadataMatch() != nil {
 		s.in("metadata_match").fail("is not supported")
 	}
-	if len(a.GetRequestMirrorPolicies()) > 0 {
-		level.clusters.ignored("request_mirror_policies of routes")
-	}
+	rule.Mirrors = mirrors(s, level, a.GetRequestMirrorPolicies())
 	if len(a.GetHashPolicy()) > 0 {
 		level.clusters.ignored("hash_policy of routes")
 	}
