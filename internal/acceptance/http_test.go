@@ -254,6 +254,43 @@ func TestMeshHTTPThroughBothSidecars(t *testing.T) {
 			t.Errorf("got %d, %+v", resp.StatusCode, got)
 		}
 	})
+	t.Run("Expect: 100-continue within a pipeline", func(t *testing.T) {
+		c := dial(t, client, "solo:80")
+		in := bufio.NewReader(c)
+		send(t, c, "GET /1?delay=50ms HTTP/1.1\r\nHost: solo\r\n\r\nPOST /2 HTTP/1.1\r\nHost: solo\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n")
+		if _, got := echoed(t, in); got.Path != "/1" {
+			t.Fatalf("got %s first", got.Path)
+		}
+		if resp, _ := answer(t, in, "POST"); resp.StatusCode != 100 {
+			t.Fatalf("got %d, want 100", resp.StatusCode)
+		}
+		send(t, c, "5\r\nhello\r\n0\r\n\r\nGET /3 HTTP/1.1\r\nHost: solo\r\nExpect: 100-Continue\r\n\r\nGET /4 HTTP/1.1\r\nHost: solo\r\n\r\n")
+		if _, got := echoed(t, in); got.Path != "/2" || got.BodyLength != 5 || len(got.Header("expect")) > 1 {
+			t.Errorf("got %+v", got)
+		}
+		for want := 3; want <= 4; {
+			resp, body := answer(t, in, "GET")
+			if resp.StatusCode == 100 {
+				continue // a request without content may get one
+			}
+			if path := fmt.Sprintf("\"/%d\"", want); resp.StatusCode != 200 || !strings.Contains(body, path) {
+				t.Errorf("got %d %.200s, want %s", resp.StatusCode, body, path)
+			}
+			want++
+		}
+	})
+	t.Run("a body that is expected and not wanted", func(t *testing.T) {
+		c := dial(t, client, "solo:80")
+		send(t, c, "POST /?early=1&status=413 HTTP/1.1\r\nHost: solo\r\nExpect: 100-continue\r\nContent-Length: 1000000\r\n\r\n")
+		in := bufio.NewReader(c)
+		resp, _ := answer(t, in, "POST")
+		if resp.StatusCode == 100 { // the sidecar may ask for it on its own
+			resp, _ = answer(t, in, "POST")
+		}
+		if resp.StatusCode != 413 || !resp.Close {
+			t.Errorf("got %d, the connection goes on: %v", resp.StatusCode, !resp.Close)
+		}
+	})
 	t.Run("an answer before the body", func(t *testing.T) {
 		c := dial(t, client, "solo:80")
 		send(t, c, "POST /?early=1&status=413 HTTP/1.1\r\nHost: solo\r\nContent-Length: 1000000\r\n\r\nfirst part")

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/net/http2"
+
 	"github.com/outrigger-mesh/outrigger/internal/testmesh"
 )
 
@@ -29,6 +31,8 @@ spec:
   ports:
   - { number: 3310, name: a }
   - { number: 2525, name: b }
+  - { number: 2526, name: d }
+  - { number: 2527, name: e }
   - { number: 8090, name: c }
   workloadSelector: { labels: { app: solo } }
 ---
@@ -43,6 +47,8 @@ spec:
   ports:
   - { number: 3310, name: a }
   - { number: 2525, name: b }
+  - { number: 2526, name: d }
+  - { number: 2527, name: e }
   - { number: 8090, name: c }
   endpoints: [{ address: %s }]
 `, outside)
@@ -139,6 +145,60 @@ func web(c net.Conn, r *bufio.Reader) {
 	}
 }
 
+// reluctant greets when others have long given up, as servers do that look names up.
+func reluctant(c net.Conn, r *bufio.Reader) {
+	pause(1500 * time.Millisecond)
+	smtp(c, r)
+}
+
+// patience has both sides speak late, in pieces, at once, or not at all.
+func patience(t *testing.T, from *testmesh.Pod, host string) {
+	t.Helper()
+	t.Run("a server that greets late", func(t *testing.T) {
+		if err := mails(dial(t, from, host+":2526")); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("a client that does not wait for the greeting", func(t *testing.T) {
+		conn := dial(t, from, host+":2526")
+		send(t, conn, "EHLO eager\r\n")
+		r := bufio.NewReader(conn)
+		for _, want := range []string{"220 mail\r\n", "250 EHLO eager\r\n"} {
+			if got, err := r.ReadString('\n'); err != nil || got != want {
+				t.Errorf("got %q, %v, want %q", got, err, want)
+			}
+		}
+	})
+	t.Run("a server that closes without a word", func(t *testing.T) {
+		conn := dial(t, from, host+":2527")
+		pause(300 * time.Millisecond)
+		send(t, conn, "EHLO\r\n")
+		if got, err := io.ReadAll(conn); len(got) > 0 || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("got %q, %v", got, err)
+		}
+	})
+	t.Run("HTTP in pieces, after a silence", func(t *testing.T) {
+		conn := dial(t, from, host+":8090")
+		for _, piece := range []string{"", "G", "ET /pieces HT", "TP/1.1\r\nhost: p", "ieces\r\n\r", "\n"} {
+			pause(200 * time.Millisecond)
+			send(t, conn, piece)
+		}
+		resp, body := answer(t, bufio.NewReader(conn), "GET")
+		if resp.StatusCode != 200 || body != "hi" || resp.Header.Get("Server") != "istio-envoy" && resp.Header.Get("Server") != "envoy" {
+			t.Errorf("got %d %v %q", resp.StatusCode, resp.Header, body)
+		}
+	})
+	t.Run("HTTP/2 after a silence", func(t *testing.T) {
+		conn := dial(t, from, host+":8090")
+		pause(500 * time.Millisecond)
+		send(t, conn, http2.ClientPreface+"\x00\x00\x00\x04\x00\x00\x00\x00\x00")
+		frame, err := http2.NewFramer(io.Discard, conn).ReadFrame()
+		if _, ok := frame.(*http2.SettingsFrame); err != nil || !ok {
+			t.Errorf("got %v, %v instead of settings", frame, err)
+		}
+	})
+}
+
 func TestMeshServersThatSpeakFirstNeedNoDeclaration(t *testing.T) {
 	mesh := town(t, testmesh.WithMeshConfig(logged))
 	pods := mesh.Pods("client", "solo")
@@ -149,6 +209,8 @@ func TestMeshServersThatSpeakFirstNeedNoDeclaration(t *testing.T) {
 	for name, pod := range map[string]*testmesh.Pod{"solo": solo, "plain": plain} {
 		accepted[name] = serves(t, pod, 3310, mysql)
 		serves(t, pod, 2525, smtp)
+		serves(t, pod, 2526, reluctant)
+		serves(t, pod, 2527, func(net.Conn, *bufio.Reader) {})
 		serves(t, pod, 8090, web)
 	}
 	direct := solo.Addr().String()
@@ -190,6 +252,15 @@ func TestMeshServersThatSpeakFirstNeedNoDeclaration(t *testing.T) {
 			})
 		})
 	}
+	for name, c := range map[string]struct {
+		from *testmesh.Pod
+		host string
+	}{
+		"through two sidecars":            {client, "10.96.9.1"},
+		"from a plain client, permissive": {plain, direct},
+	} {
+		t.Run(name+", patience", func(t *testing.T) { patience(t, c.from, c.host) })
+	}
 	t.Run("STRICT", func(t *testing.T) {
 		apply(t, mesh, "mode", peerAuthentication("STRICT", ""))
 		eventually(t, "plain text is refused", func() bool { return !takes(plain, "http://"+direct+":8080/") })
@@ -207,5 +278,9 @@ func TestMeshServersThatSpeakFirstNeedNoDeclaration(t *testing.T) {
 		if err := login(dial(t, client, "10.96.9.1:3310")); err != nil {
 			t.Errorf("within the mesh: %v", err)
 		}
+		if err := mails(dial(t, client, "10.96.9.1:2525")); err != nil {
+			t.Errorf("within the mesh: %v", err)
+		}
+		patience(t, client, "10.96.9.1")
 	})
 }

@@ -236,7 +236,7 @@ func chatWS(t *testing.T, p *peerWS) {
 	if op, got, err := p.message(); err != nil || op != opClose || !bytes.Equal(got, farewell) {
 		t.Errorf("got opcode %d %q, %v for the close", op, got, err)
 	}
-	if _, err := p.in.ReadByte(); err != io.EOF { //nolint:errorlint // a reader returns it bare
+	if _, err := p.in.ReadByte(); err != io.EOF {
 		t.Errorf("after the close handshake: %v, want the end", err)
 	}
 }
