@@ -62,6 +62,9 @@ func (s *Set) Len() int { return len(s.endpoints) }
 // Policy is the policy the set picks by, with defaults filled in.
 func (s *Set) Policy() Policy { return s.policy }
 
+// Hashes reports whether the set picks by the hint's hash.
+func (s *Set) Hashes() bool { return s.policy.hashes() }
+
 // Standing counts the endpoints by health over all priorities.
 func (s *Set) Standing() (total, healthy, degraded int) {
 	for _, l := range s.levels {

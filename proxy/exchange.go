@@ -43,6 +43,7 @@ type trip struct {
 	tcp     *upstream.Conn // of a CONNECT that ends here, instead of stream
 	hint    lb.Hint
 	tried   [4]*lb.Endpoint
+	cookies []string // set-cookie fields for the response
 	// sent is set when a 1xx response went downstream: no more retries.
 	sent bool
 	// repeats is how many attempts were made again beside the retry policy.
@@ -304,6 +305,7 @@ func (h *HTTP) respond(x *Exchange) {
 			resp.Header.Set("x-envoy-upstream-service-time", milliseconds(now.Sub(done)))
 		}
 	}
+	x.giveCookies(&resp.Header)
 	rec.Details = "via_upstream"
 	x.noteResponse(resp, now)
 	x.editResponse(resp)

@@ -36,6 +36,9 @@ func (h *HTTP) forward(x *Exchange) error {
 		x.mirror()
 	}
 	x.trip.hint = lb.Hint{OrigDst: x.Conn.OriginalDst, MaxPicks: 1, Tried: x.trip.tried[:0]}
+	if len(rule.Hash) > 0 && w.Cluster.Endpoints().Hashes() {
+		x.trip.hint.Hash, x.trip.hint.Hashed = x.hash(rule.Hash)
+	}
 	retry := x.trip.retry
 	if retry == nil || retry.Max <= 0 || retry.On == 0 {
 		x.body.record(x.Request.ContentLength, repeatLimit)

@@ -44,6 +44,8 @@ type Rule struct {
 	Retry   *Retry
 	Rewrite *Rewrite
 	Tunnels RuleTunnels
+	// Hash is what clusters that pick by hash pick by.
+	Hash []HashPolicy
 
 	Edits RuleEdits
 

@@ -24,6 +24,8 @@ type TCPSpec struct {
 	MaxConnectAttempts int
 	// MaxDuration closes a connection of that age; 0 is off.
 	MaxDuration time.Duration
+	// HashSourceIP has clusters that pick by hash pick by the downstream's address.
+	HashSourceIP bool
 	// ALPN is offered upstream.
 	ALPN []string
 	// Tunnel, where set, takes the bytes through an HTTP proxy.
@@ -148,6 +150,9 @@ func (t *TCP) attempts(ctx context.Context, c *Conn, rec *flow.Record, try func(
 		return err
 	}
 	hint := lb.Hint{OrigDst: c.Flow.OriginalDst, MaxPicks: 1}
+	if t.spec.HashSourceIP {
+		hint.Hash, hint.Hashed = lb.Hash(c.Flow.Remote.Addr().String(), 0), true
+	}
 	for {
 		ep, err := w.Cluster.Pick(&hint)
 		if err != nil {

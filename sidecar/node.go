@@ -36,3 +36,11 @@ func encodings(n *config.Node) (wire, json []byte, err error) {
 	json, err = protojson.MarshalOptions{UseProtoNames: true}.Marshal(node)
 	return wire, json, err
 }
+
+// localityOf is where the proxy runs, in the form that endpoints have.
+func localityOf(n *config.Node) string {
+	if n.Locality == (config.Locality{}) {
+		return ""
+	}
+	return n.Locality.Region + "/" + n.Locality.Zone + "/" + n.Locality.SubZone
+}

@@ -159,7 +159,7 @@ func (s *Sidecar) buildConfiguration() error {
 		Store: s.client.Store(), Checker: checker, Secrets: s.secrets, Listeners: s.listeners,
 		Cluster: upstream.Options{Reaper: s.reaper, Logger: s.room("upstream")},
 		Outputs: s.outputs, HTTPFlows: httpFlows(flows), TCPFlows: tcpFlows(flows),
-		Address: s.cfg.Node.Addresses[0], ChainDrain: s.cfg.Drain.Chain, Logger: s.room("compile"),
+		Address: s.cfg.Node.Addresses[0], Locality: localityOf(&s.cfg.Node), ChainDrain: s.cfg.Drain.Chain, Logger: s.room("compile"),
 	})
 	follower.compiler = s.compiler
 	return nil

@@ -148,12 +148,15 @@ func (c *Cluster) Pick(h *lb.Hint) (*lb.Endpoint, error) {
 		}
 		return c.onDemand.get(c, spec, h.OrigDst), nil
 	}
-	e, err := c.set.Load().Pick(h)
-	if err != nil {
-		return nil, noEndpoint(err)
+	if spec.Policy.Hashing.BalanceFactor != 0 {
+		h.Active = c.usage.requests.n.Load()
 	}
+	e, err := c.set.Load().Pick(h)
 	if h.Panicked {
 		c.stats.Panics.Add(1)
+	}
+	if err != nil {
+		return nil, noEndpoint(err)
 	}
 	return e, nil
 }

@@ -86,6 +86,7 @@ func (c *Compiler) tcp(s scope, f *listenerv3.Filter) proxy.ConnHandler {
 	default:
 		s.fail("cluster specifier %T is not supported", t)
 	}
+	spec.HashSourceIP = c.hashesSource(m.GetHashPolicy())
 	spec.Tunnel = tcpTunnel(s.in("tunneling_config"), m.GetTunnelingConfig())
 	return proxy.NewTCP(spec)
 }

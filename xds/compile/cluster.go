@@ -10,7 +10,6 @@ import (
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"google.golang.org/protobuf/types/known/structpb"
 
-	"github.com/outrigger-mesh/outrigger/lb"
 	"github.com/outrigger-mesh/outrigger/upstream"
 )
 
@@ -76,33 +75,6 @@ func clusterKind(s scope, m *clusterv3.Cluster) upstream.Kind {
 		s.in("type").fail("%v is not supported", m.GetType())
 	}
 	return upstream.Static
-}
-
-func (c *Compiler) policy(s scope, m *clusterv3.Cluster) lb.Policy {
-	common := m.GetCommonLbConfig()
-	p := lb.Policy{PanicThreshold: lb.DefaultPanicThreshold, LocalityWeighted: common.GetLocalityWeightedLbConfig() != nil}
-	if t := common.GetHealthyPanicThreshold(); t != nil {
-		p.PanicThreshold = t.GetValue()
-	}
-	if m.GetLoadBalancingPolicy() != nil {
-		s.in("load_balancing_policy").fail("is not supported")
-	}
-	switch m.GetLbPolicy() {
-	case clusterv3.Cluster_ROUND_ROBIN:
-		p.Kind = lb.RoundRobin
-	case clusterv3.Cluster_LEAST_REQUEST:
-		p.Kind = lb.LeastRequest
-		p.ChoiceCount = int(number(m.GetLeastRequestLbConfig().GetChoiceCount(), lb.DefaultChoiceCount))
-	case clusterv3.Cluster_RANDOM:
-		p.Kind = lb.Random
-	case clusterv3.Cluster_CLUSTER_PROVIDED:
-		p.Kind = lb.ClusterProvided
-	case clusterv3.Cluster_RING_HASH, clusterv3.Cluster_MAGLEV, clusterv3.Cluster_LOAD_BALANCING_POLICY_CONFIG:
-		// Affinity is lost, nothing else: any endpoint is a right one.
-		p.Kind = lb.Random
-		c.ignored("lb_policy " + m.GetLbPolicy().String() + ": endpoints are picked at random")
-	}
-	return p
 }
 
 // limits takes the thresholds of the default priority.

@@ -36,6 +36,8 @@ type Options struct {
 	TCPFlows  func(statPrefix string) flow.Observer
 	// Address is this proxy's own, for those who are told where a request came from.
 	Address netip.Addr
+	// Locality is where this proxy runs, as region/zone/sub-zone.
+	Locality string
 	// ChainDrain is how long connections on removed chains may go on.
 	ChainDrain time.Duration
 	Logger     *slog.Logger
@@ -54,6 +56,7 @@ type Compiler struct {
 	tcpFlows   func(string) flow.Observer
 	chainDrain time.Duration
 	mirrors    *proxy.Mirrors
+	locality   string
 	log        *slog.Logger
 
 	fails    atomic.Uint64
@@ -78,7 +81,7 @@ type Compiler struct {
 func New(o Options) *Compiler {
 	c := &Compiler{
 		store: o.Store, secrets: o.Secrets, sockets: o.Listeners, clusterOpt: o.Cluster, outputs: o.Outputs,
-		httpFlows: o.HTTPFlows, tcpFlows: o.TCPFlows, chainDrain: o.ChainDrain, log: o.Logger,
+		httpFlows: o.HTTPFlows, tcpFlows: o.TCPFlows, chainDrain: o.ChainDrain, locality: o.Locality, log: o.Logger,
 		mirrors:   proxy.NewMirrors(o.Address),
 		walker:    wire.NewWalker(o.Checker),
 		clusters:  newClusterBook(),

@@ -27,6 +27,7 @@ func endpoints(s scope, cla *endpointv3.ClusterLoadAssignment) []lb.EndpointSpec
 				Health:   health(e.GetHealthStatus()),
 				Priority: group.GetPriority(),
 				Locality: localityKey(group.GetLocality()), LocalityWeight: group.GetLoadBalancingWeight().GetValue(),
+				HashKey:  e.GetMetadata().GetFilterMetadata()["envoy.lb"].GetFields()["hash_key"].GetStringValue(),
 				Match:    socketMatch(e.GetMetadata()),
 				Workload: e.GetMetadata().GetFilterMetadata()["istio"].GetFields()["workload"].GetStringValue(),
 			})

@@ -172,9 +172,7 @@ func routeAction(s scope, level *routeLevel, rule *proxy.Rule, m *routev3.RouteM
 		s.in("metadata_match").fail("is not supported")
 	}
 	rule.Mirrors = mirrors(s, level, a.GetRequestMirrorPolicies())
-	if len(a.GetHashPolicy()) > 0 {
-		level.clusters.ignored("hash_policy of routes")
-	}
+	rule.Hash = hashPolicies(s, level.clusters.ignored, a.GetHashPolicy())
 }
 
 // routeTimeouts compiles what bounds an exchange. With a max_stream_duration the
