@@ -2,14 +2,11 @@ package admin_test
 
 import (
 	"encoding/json"
-	"flag"
 	"fmt"
 	"iter"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"os"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -19,24 +16,11 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/outrigger-mesh/outrigger/admin"
+	"github.com/outrigger-mesh/outrigger/internal/leak"
 )
 
 // TestMain fails the package when a test leaves a goroutine behind.
-func TestMain(m *testing.M) {
-	flag.Parse()
-	before := runtime.NumGoroutine()
-	code := m.Run()
-	// The fuzzing engine keeps goroutines of its own.
-	fuzzing := flag.Lookup("test.fuzz").Value.String() != ""
-	for deadline := time.Now().Add(5 * time.Second); code == 0 && !fuzzing && runtime.NumGoroutine() > before; runtime.Gosched() {
-		if time.Now().After(deadline) {
-			stacks := make([]byte, 1<<20)
-			fmt.Fprintf(os.Stderr, "goroutines left behind:\n%s", stacks[:runtime.Stack(stacks, true)])
-			code = 1
-		}
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { leak.Main(m) }
 
 // ask sends a request as a local tool would.
 func ask(h http.Handler, method, target string, headers ...string) *httptest.ResponseRecorder {

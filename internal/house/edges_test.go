@@ -69,6 +69,7 @@ var edges = map[string][]string{
 	"cmd/outrigger":                   {"bench", "bench/echo", "config", "dnat/initcmd", "sidecar"},
 	"cmd/outrigger-init":              {"dnat/initcmd"},
 	"internal/house":                  {},
+	"internal/leak":                   {},
 	"internal/oracle":                 {},
 	"internal/acceptance":             {"internal/testmesh"},
 	"internal/conformance":            {"internal/testmesh"},
