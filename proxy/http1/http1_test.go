@@ -101,8 +101,11 @@ func pipe(tb testing.TB) (a, b *net.TCPConn) {
 func serve(tb testing.TB, o http1.ServerOptions, h httpmsg.Handler) (*net.TCPConn, <-chan error) {
 	tb.Helper()
 	server, client := pipe(tb)
-	done := make(chan error, 1)
-	go func() { done <- http1.NewServerConn(server, o).Serve(h) }()
+	result, done := make(chan error, 1), make(chan struct{})
+	go func() {
+		result <- http1.NewServerConn(server, o).Serve(h)
+		close(done)
+	}()
 	tb.Cleanup(func() {
 		client.Close()
 		select {
@@ -111,12 +114,6 @@ func serve(tb testing.TB, o http1.ServerOptions, h httpmsg.Handler) (*net.TCPCon
 			tb.Error("Serve did not return")
 		}
 	})
-	result := make(chan error, 1)
-	go func() {
-		err := <-done
-		result <- err
-		done <- err
-	}()
 	return client, result
 }
 
