@@ -43,18 +43,46 @@ func NewHeader(spec HeaderSpec) Header {
 // one that matches is enough, and inverted none may match.
 func (h *Header) Match(r *httpmsg.Request) bool {
 	name := h.spec.Name
-	if h.spec.Present != nil || (h.spec.Value == nil && h.spec.Range == nil) {
-		_, ok := HeaderValue(r, name)
-		want := h.spec.Present == nil || *h.spec.Present
-		return (ok == want) != h.spec.Invert
-	}
 	if name == "" || name[0] == ':' || name == "host" || joined[name] {
 		value, ok := HeaderValue(r, name)
-		return h.matchOne(value, ok)
+		return h.matchSingle(value, ok)
+	}
+	return h.matchAmong(&r.Header)
+}
+
+// MatchResponse is Match for a response, whose one pseudo header is ":status".
+func (h *Header) MatchResponse(r *httpmsg.Response) bool {
+	if h.spec.Name == ":status" {
+		return h.matchSingle(strconv.Itoa(r.Status), true)
+	}
+	return h.matchAmong(&r.Header)
+}
+
+// asksPresence reports whether the value does not matter.
+func (h *Header) asksPresence() bool {
+	return h.spec.Present != nil || (h.spec.Value == nil && h.spec.Range == nil)
+}
+
+func (h *Header) matchPresence(ok bool) bool {
+	want := h.spec.Present == nil || *h.spec.Present
+	return (ok == want) != h.spec.Invert
+}
+
+func (h *Header) matchSingle(value string, ok bool) bool {
+	if h.asksPresence() {
+		return h.matchPresence(ok)
+	}
+	return h.matchOne(value, ok)
+}
+
+func (h *Header) matchAmong(header *httpmsg.Header) bool {
+	name := h.spec.Name
+	if h.asksPresence() {
+		return h.matchPresence(header.Has(name))
 	}
 	found := false
-	for i := range r.Header.Fields {
-		if f := &r.Header.Fields[i]; f.Name == name {
+	for i := range header.Fields {
+		if f := &header.Fields[i]; f.Name == name {
 			found = true
 			if h.matchValue(f.Value) {
 				return !h.spec.Invert

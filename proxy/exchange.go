@@ -330,6 +330,7 @@ func (x *Exchange) broken(err error) {
 		fe = &flow.Error{Flag: flow.LocalReset, Kind: flow.KindOther, Err: err}
 	}
 	x.Record.Flags.Set(fe.Flag)
+	x.blameLate(fe)
 	switch {
 	case fe.Side == flow.SideDownstream && fe.Details != "":
 		x.Record.Details = fe.Details

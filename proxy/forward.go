@@ -71,7 +71,7 @@ func (x *Exchange) attemptAgain(c *upstream.Cluster) error {
 func (x *Exchange) attempts(c *upstream.Cluster, retry *Retry) error {
 	for k := 0; ; k++ {
 		err := x.attempt(c, x.trip.perTry)
-		if err != nil && !retry.wantsError(err) && x.repeats(err) && x.repeat(c) {
+		if err != nil && x.transparent(err) && x.repeat(c) {
 			err = x.attemptAgain(c)
 		}
 		if k > 0 {
@@ -236,6 +236,13 @@ func (x *Exchange) attempt(c *upstream.Cluster, perTry time.Duration) error {
 	if x.Rule.Tunnels.Terminate && x.Request.Method == connectMethod {
 		return x.terminate(c, ep)
 	}
+	err = x.attemptAt(c, ep, perTry)
+	x.judge(c, ep, err)
+	return err
+}
+
+// attemptAt is attempt at the endpoint that was picked.
+func (x *Exchange) attemptAt(c *upstream.Cluster, ep *lb.Endpoint, perTry time.Duration) error {
 	stream, err := x.openStream(c, ep)
 	if err != nil {
 		return err
@@ -243,6 +250,7 @@ func (x *Exchange) attempt(c *upstream.Cluster, perTry time.Duration) error {
 	if err := x.lend(stream); err != nil {
 		return err
 	}
+	up := &x.Record.Upstream
 	up.Local = stream.Local()
 	if t := stream.TLS(); t.Established {
 		up.TLS, up.Peer = true, &t.Peer

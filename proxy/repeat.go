@@ -54,6 +54,15 @@ func (x *Exchange) repeats(err error) bool {
 	}
 }
 
+// transparent reports whether a failed attempt is repeated: no policy takes it up.
+func (x *Exchange) transparent(err error) bool {
+	rt := x.trip.retry
+	if rt != nil && rt.Max > 0 && rt.On != 0 && rt.wantsError(err) {
+		return false
+	}
+	return x.repeats(err)
+}
+
 // mayHaveEnded reports whether a connection's end may be taken for the end of its
 // service, and the request be sent again. The first exchange of a connection that is
 // cut is an answer of its own kind, unless the endpoint is just going away.

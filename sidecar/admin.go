@@ -127,7 +127,7 @@ func shownEndpoints(c *upstream.Cluster) iter.Seq[admin.Endpoint] {
 			spec := e.Spec()
 			parts := append(strings.SplitN(spec.Locality, "/", 3), "", "", "")
 			shown := admin.Endpoint{
-				Address: e.Addr(), Hostname: spec.Hostname, Weight: max(spec.Weight, 1), Priority: spec.Priority,
+				Address: e.Addr(), Ejected: e.Ejected(), Hostname: spec.Hostname, Weight: max(spec.Weight, 1), Priority: spec.Priority,
 				Locality: admin.Locality{Region: parts[0], Zone: parts[1], SubZone: parts[2]},
 				Stats:    []admin.Stat{{Name: "rq_active", Value: uint64(max(e.Active(), 0)), Gauge: true}}, //nolint:gosec // not negative
 			}

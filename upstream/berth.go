@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"github.com/outrigger-mesh/outrigger/lb"
+	"github.com/outrigger-mesh/outrigger/outlier"
 	"github.com/outrigger-mesh/outrigger/proxy/http1"
 	"github.com/outrigger-mesh/outrigger/proxy/http2"
 )
@@ -16,7 +17,8 @@ type berth struct {
 	cluster  *Cluster     // immutable
 	endpoint *lb.Endpoint // immutable
 
-	bound atomic.Pointer[bound] // written under mu
+	bound   atomic.Pointer[bound] // written under mu
+	monitor atomic.Pointer[outlier.Monitor]
 
 	mu   sync.Mutex
 	gone bool // guarded by mu; the endpoint is in no set any more
@@ -99,6 +101,9 @@ func (b *berth) leave() {
 	old := b.bound.Swap(nil)
 	b.mu.Unlock()
 	old.retire()
+	if m := b.monitor.Load(); m != nil {
+		m.Forget()
+	}
 }
 
 // join takes part in the current set.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/lb"
+	"github.com/outrigger-mesh/outrigger/outlier"
 )
 
 // Options are what a cluster needs from its surroundings. The zero value works: it
@@ -41,6 +42,9 @@ type Cluster struct {
 	usage    usage
 	onDemand onDemand
 	live     live
+	detector atomic.Pointer[outlier.Detector] // nil until outliers are to be detected
+
+	publishing sync.Mutex // held by who replaces the set
 
 	mu      sync.Mutex
 	filling *filling // guarded by mu
@@ -83,19 +87,30 @@ func (c *Cluster) Publish(spec *Spec, set *lb.Set) {
 	if set == nil {
 		set = lb.NewSet(nil, nil, spec.Policy)
 	}
-	old := c.set.Swap(set)
-	c.spec.Store(spec)
-	c.removed.Store(false)
-	c.settle(old, set)
+	c.replace(set, func() {
+		c.spec.Store(spec)
+		c.removed.Store(false)
+	})
 	for _, e := range c.onDemand.list() {
 		berthOf(c, e).bind()
 	}
+	c.detect(spec)
 }
 
 // PublishEndpoints makes the set current under the spec as it is. The idle
 // connections of endpoints that are gone close.
 func (c *Cluster) PublishEndpoints(set *lb.Set) {
-	c.settle(c.set.Swap(set), set)
+	c.replace(set, func() {})
+	c.reweighAnew()
+}
+
+// replace makes the set current, and then what else is to be.
+func (c *Cluster) replace(set *lb.Set, and func()) {
+	c.publishing.Lock()
+	defer c.publishing.Unlock()
+	old := c.set.Swap(set)
+	and()
+	c.settle(old, set)
 }
 
 // Remove empties the cluster for good, or until it is published again: new flows
@@ -103,9 +118,9 @@ func (c *Cluster) PublishEndpoints(set *lb.Set) {
 func (c *Cluster) Remove() {
 	c.removed.Store(true)
 	c.spec.Store(nil)
-	empty := lb.NewSet(nil, nil, lb.Policy{})
-	c.settle(c.set.Swap(empty), empty)
+	c.replace(lb.NewSet(nil, nil, lb.Policy{}), func() {})
 	c.onDemand.clear(c)
+	c.detect(nil)
 }
 
 // settle gives up the connections that the step from old to now makes useless.
@@ -165,6 +180,9 @@ func (c *Cluster) Pick(h *lb.Hint) (*lb.Endpoint, error) {
 // the others when their flow ends or ctx does. It returns when all is done.
 func (c *Cluster) Close(ctx context.Context) {
 	c.live.refuse()
+	if d := c.detector.Load(); d != nil {
+		d.Stop()
+	}
 	for _, e := range c.set.Load().Endpoints() {
 		if e.Attachment() != nil {
 			berthOf(c, e).leave()

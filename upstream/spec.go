@@ -9,8 +9,10 @@ import (
 
 	"github.com/outrigger-mesh/outrigger/flow"
 	"github.com/outrigger-mesh/outrigger/lb"
+	"github.com/outrigger-mesh/outrigger/outlier"
 	"github.com/outrigger-mesh/outrigger/proxy/http1"
 	"github.com/outrigger-mesh/outrigger/proxy/http2"
+	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
 )
 
 // Kind is where a cluster's endpoints come from.
@@ -86,6 +88,9 @@ type HTTPOptions struct {
 	// MaxStream bounds each exchange with an endpoint, its response's end included; 0
 	// means no limit. The one who runs the exchange sees to it.
 	MaxStream time.Duration
+	// IsError tells which responses count as failures of their endpoint, where that is
+	// not each with a status of 500 and above.
+	IsError func(*httpmsg.Response) bool
 	// HTTP2 is what HTTP/2 connections are made with. Those that were made with
 	// others are not used again.
 	HTTP2 http2.Settings
@@ -130,6 +135,9 @@ type Spec struct {
 
 	Limits Limits
 	HTTP   HTTPOptions
+	// Outliers is how endpoints are told that fail too often; nil ejects none. Clusters
+	// of kind OriginalDst have no others to go to and eject none.
+	Outliers *outlier.Config
 	// ALPNOverride lets OpenOptions.ALPN replace the socket's own list.
 	ALPNOverride bool
 

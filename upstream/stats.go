@@ -91,6 +91,9 @@ func (c *Cluster) EachStat(f func(name string, value uint64, gauge bool)) {
 	f("membership_total", uint64(total+visitors), true)     //nolint:gosec // a count
 	f("membership_healthy", uint64(healthy+visitors), true) //nolint:gosec // a count
 	f("membership_degraded", uint64(degraded), true)        //nolint:gosec // a count
+	if d := c.detector.Load(); d != nil {
+		d.Each(func(name string, value uint64, gauge bool) { f("outlier_detection."+name, value, gauge) })
+	}
 	var limits Limits
 	if spec := c.spec.Load(); spec != nil {
 		limits = spec.Limits

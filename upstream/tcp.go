@@ -36,6 +36,7 @@ func (c *Cluster) Dial(ctx context.Context, e *lb.Endpoint, o *OpenOptions) (*Co
 	}
 	e.Acquire()
 	conn, err := c.dial(ctx, spec, w, o)
+	c.dialled(e, err)
 	if err != nil {
 		e.Release()
 		c.usage.connections.release()

@@ -30,8 +30,9 @@ var edges = map[string][]string{
 	"proxy/tunnel":   {"proxy/buffer"},
 	"proxy/http1":    {"flow", "proxy/buffer", "proxy/httpmsg", "proxy/tunnel", "sock"},
 	"proxy/http2":    {"flow", "proxy/buffer", "proxy/httpmsg", "proxy/tunnel", "sock"},
-	"upstream":       {"flow", "lb", "mtls", "proxy/http1", "proxy/http2", "proxy/httpmsg"},
-	"proxy":          {"flow", "lb", "match", "mtls", "proxy/buffer", "proxy/http1", "proxy/http2", "proxy/httpmsg", "proxy/tunnel", "route", "sock", "upstream"},
+	"outlier":        {"lb"},
+	"upstream":       {"flow", "lb", "mtls", "outlier", "proxy/http1", "proxy/http2", "proxy/httpmsg"},
+	"proxy":          {"flow", "lb", "match", "mtls", "outlier", "proxy/buffer", "proxy/http1", "proxy/http2", "proxy/httpmsg", "proxy/tunnel", "route", "sock", "upstream"},
 	"proxy/filter":   {"authz", "flow", "match", "proxy", "proxy/httpmsg"},
 
 	// What observes and answers locally.
@@ -49,7 +50,7 @@ var edges = map[string][]string{
 	"xds/wire/shape": {},
 	"xds/wire/gen":   {"xds/wire/shape"},
 	"xds/compile": {
-		"authz", "flow", "lb", "match", "mtls", "proxy", "proxy/filter", "proxy/http1", "proxy/http2", "proxy/httpmsg", "route", "telemetry/accesslog", "upstream",
+		"authz", "flow", "lb", "match", "mtls", "outlier", "proxy", "proxy/filter", "proxy/http1", "proxy/http2", "proxy/httpmsg", "route", "telemetry/accesslog", "upstream",
 		"xds", "xds/wire",
 	},
 

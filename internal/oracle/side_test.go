@@ -209,17 +209,9 @@ func (s *side) bootstrap(t *testing.T) []byte {
 func startEnvoy(t *testing.T, binary string, p *pki) *side {
 	t.Helper()
 	s := newSide(t, "envoy", p)
-	runEnvoy(t, binary, s.bootstrap(t))
-	s.await(t)
-	return s
-}
-
-// runEnvoy runs the oracle with a configuration until the test ends.
-func runEnvoy(t *testing.T, binary string, bootstrap []byte) {
-	t.Helper()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "bootstrap.json")
-	if err := os.WriteFile(file, bootstrap, 0o600); err != nil {
+	if err := os.WriteFile(file, s.bootstrap(t), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	out, err := os.Create(filepath.Join(dir, "envoy.log"))
@@ -240,24 +232,17 @@ func runEnvoy(t *testing.T, binary string, bootstrap []byte) {
 		}
 		_ = out.Close()
 	})
+	s.await(t)
+	return s
 }
 
 // startOutrigger runs the proxy in this process until the test ends.
 func startOutrigger(t *testing.T, p *pki) *side {
 	t.Helper()
 	s := newSide(t, "outrigger", p)
-	runOutrigger(t, p, s.bootstrap(t))
-	s.await(t)
-	return s
-}
-
-// runOutrigger runs the proxy in this process with a configuration until the test
-// ends.
-func runOutrigger(t *testing.T, p *pki, bootstrap []byte) {
-	t.Helper()
 	var boot bootstrapv3.Bootstrap
-	if err := protojson.Unmarshal(bootstrap, &boot); err != nil {
-		t.Fatalf("%v in\n%s", err, bootstrap)
+	if err := protojson.Unmarshal(s.bootstrap(t), &boot); err != nil {
+		t.Fatalf("%v in\n%s", err, s.bootstrap(t))
 	}
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError}))
 	store, err := xds.NewStore(compile.Rules())
@@ -292,6 +277,8 @@ func runOutrigger(t *testing.T, p *pki, bootstrap []byte) {
 	})
 	push(t, store, compiler, xds.TypeCluster, messages(boot.GetStaticResources().GetClusters()))
 	push(t, store, compiler, xds.TypeListener, messages(boot.GetStaticResources().GetListeners()))
+	s.await(t)
+	return s
 }
 
 // ownAddr is the address that Envoy takes for its own: the first that is not loopback.

@@ -51,9 +51,7 @@ func (c *Compiler) clusterSpec(s scope, m *clusterv3.Cluster, known sockets) *up
 	if m.GetTransportSocketMatcher() != nil {
 		s.in("transport_socket_matcher").fail("is not supported")
 	}
-	if m.GetOutlierDetection() != nil {
-		c.ignored("outlier_detection of clusters")
-	}
+	spec.Outliers = outliers(s.in("outlier_detection"), m.GetOutlierDetection())
 	spec.Source = bindAddresses(s.in("upstream_bind_config"), m.GetUpstreamBindConfig())
 	istioMetadata(spec, m.GetMetadata().GetFilterMetadata()["istio"])
 	return spec
@@ -116,6 +114,7 @@ func (c *Compiler) httpOptions(s scope, m *clusterv3.Cluster) upstream.HTTPOptio
 		s.in("upstream_http_protocol_options").fail("auto_sni and auto_san_validation are not supported: name sni and subjectAltNames")
 	}
 	out.MaxStream = duration(common.GetMaxStreamDuration(), 0)
+	out.IsError = errorMatch(s.in("outlier_detection.error_matcher"), o.GetOutlierDetection().GetErrorMatcher())
 	upstreamProtocol(s, &o, &out)
 	out.HTTP2 = out.HTTP2.WithHeads(upstreamHeads(common))
 	return out
