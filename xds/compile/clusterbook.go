@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"weak"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -273,10 +274,8 @@ func (c *Compiler) warmed(edsNames []string) {
 // endpointsChanged follows an EDS push for the clusters that are in use. Removed
 // assignments leave the endpoints as they are, as in Envoy.
 func (c *Compiler) endpointsChanged(changed []string) {
+	c.retryFailed(changed)
 	for _, edsName := range changed {
-		if e := c.clusters.byName[edsName]; e != nil {
-			e.failure = nil
-		}
 		for name := range c.clusters.byEndpoints[edsName] {
 			e := c.clusters.byName[name]
 			body, ok := c.store.Get(xds.TypeEndpoint, edsName)
@@ -290,6 +289,25 @@ func (c *Compiler) endpointsChanged(changed []string) {
 				continue
 			}
 			e.built.PublishEndpoints(lb.NewSet(e.built.Endpoints(), specs, e.policy))
+		}
+	}
+}
+
+// retryFailed compiles clusters again that could not be used, where that may have been for
+// the sake of load assignments that have changed.
+func (c *Compiler) retryFailed(edsNames []string) {
+	for name, e := range c.clusters.byName {
+		if e.failure == nil {
+			continue
+		}
+		body, _ := c.store.Get(xds.TypeCluster, name)
+		var m clusterv3.Cluster
+		if proto.Unmarshal(body, &m) != nil || !slices.Contains(edsNames, endpointsName(&m)) {
+			continue
+		}
+		e.failure = nil
+		if cluster := e.mention.Value(); cluster != nil && (e.built != nil || e.removed) {
+			_ = c.buildCluster(e, cluster) // reported
 		}
 	}
 }

@@ -196,7 +196,7 @@ func (t *routeTable) head() (*routeLevel, error) {
 // where, and keep the virtual hosts that did not change, provided that what
 // applies to all of them did not change either.
 func (c *Compiler) routesChanged(changed, removed []string) {
-	for _, name := range append(changed, removed...) {
+	for _, name := range slices.Concat(changed, removed) {
 		t := c.tables[name]
 		if t == nil {
 			continue
