@@ -26,12 +26,12 @@ func TestUndecidedHelloAllocatesNothing(t *testing.T) {
 
 func TestKnownIdentityAllocatesNothing(t *testing.T) {
 	var c identities
-	leaf := &x509.Certificate{Raw: []byte("leaf"), RawSubject: []byte{0x30, 0}, SerialNumber: big.NewInt(1)}
-	if _, err := c.get(leaf); err != nil {
+	chain := []*x509.Certificate{{Raw: []byte("leaf"), RawSubject: []byte{0x30, 0}, SerialNumber: big.NewInt(1)}}
+	if _, err := c.get(chain); err != nil {
 		t.Fatal(err)
 	}
 	got := testing.AllocsPerRun(100, func() {
-		if _, err := c.get(leaf); err != nil {
+		if _, err := c.get(chain); err != nil {
 			t.Error(err)
 		}
 	})

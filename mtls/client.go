@@ -128,7 +128,7 @@ func (c *Client) HandshakeOffer(ctx context.Context, conn net.Conn, offer Offer)
 	if err := handshake(ctx, tc, c.timeout); err != nil {
 		return nil, facts, fmt.Errorf("TLS_error: %w", err)
 	}
-	if err := establish(&facts, tc, v.peers, st.cert); err != nil && !c.spec.InsecureSkipVerify {
+	if _, err := establish(&facts, tc, v.peers, st.cert); err != nil && !c.spec.InsecureSkipVerify {
 		return nil, facts, fmt.Errorf("TLS_error: %w", err)
 	}
 	return tc, facts, nil

@@ -177,6 +177,28 @@ func both(fs ...func(*x509.Certificate)) func(*x509.Certificate) {
 	}
 }
 
+func TestSessionsOfOnePeerHoldTheSameCertificates(t *testing.T) {
+	ca := mtlstest.NewCA(t, "cluster.local")
+	up, down := ca.Secrets(reviews, time.Hour), ca.Secrets(web, time.Hour)
+	other := ca.Secrets(web, time.Hour)
+	s := newServer(t, meshServer(up.Get("default"), up.Get("ROOTCA")))
+	shown := func(secrets *mtls.Secrets) []*x509.Certificate {
+		c := newClient(t, mtls.ClientSpec{Cert: secrets.Get("default"), Roots: secrets.Get("ROOTCA"), SNI: "reviews", MatchSANs: []mtls.SANMatcher{{Value: reviews}}})
+		server, client := connect(t, s, c)
+		if err := errors.Join(server.err, client.err); err != nil {
+			t.Fatal(err)
+		}
+		return server.conn.ConnectionState().PeerCertificates
+	}
+	first := shown(down)
+	if again := shown(down); !slices.Equal(again, first) {
+		t.Errorf("a new session holds certificates of its own: %p, want %p", again[0], first[0])
+	}
+	if got := shown(other); got[0] == first[0] || got[0].Equal(first[0]) {
+		t.Error("another certificate of the same name was taken for the first")
+	}
+}
+
 func TestServerRefusesDownstream(t *testing.T) {
 	ca := mtlstest.NewCA(t, "cluster.local")
 	other := mtlstest.NewCA(t, "cluster.local")

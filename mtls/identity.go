@@ -1,11 +1,14 @@
 package mtls
 
 import (
+	"bytes"
 	"crypto/sha256"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/hex"
+	"slices"
 	"sync"
 
 	"github.com/outrigger-mesh/outrigger/flow"
@@ -44,6 +47,27 @@ func subject(cert *x509.Certificate) string {
 type peer struct {
 	identity *flow.Identity
 	sans     sans
+	chain    []*x509.Certificate // as it was first shown
+}
+
+// maxShared is the longest chain that sessions share: a leaf and its CA's, as istiod
+// issues them, or one more.
+const maxShared = 3
+
+// share has a server's session hold the certificates that other sessions of its peer
+// hold, too: crypto/tls parses what it is shown each time and keeps that for the life of
+// the session, some three kilobytes. What it hands out is its own slice. Whoever
+// resumes gets certificates of a ticket, which are not touched.
+func (p *peer) share(session *tls.Conn) {
+	cs := session.ConnectionState()
+	if p == nil || cs.DidResume {
+		return
+	}
+	for i, c := range cs.PeerCertificates[:min(len(cs.PeerCertificates), len(p.chain))] {
+		if bytes.Equal(c.Raw, p.chain[i].Raw) {
+			cs.PeerCertificates[i] = p.chain[i]
+		}
+	}
 }
 
 // maxIdentities bounds the leaf certificates remembered per secret.
@@ -57,7 +81,8 @@ type identities struct {
 	young, old map[[sha256.Size]byte]*peer
 }
 
-func (c *identities) get(leaf *x509.Certificate) (*peer, error) {
+func (c *identities) get(chain []*x509.Certificate) (*peer, error) {
+	leaf := chain[0]
 	sum := sha256.Sum256(leaf.Raw)
 	if p := c.find(sum); p != nil {
 		return p, nil
@@ -66,7 +91,7 @@ func (c *identities) get(leaf *x509.Certificate) (*peer, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &peer{identity: newIdentity(leaf, &names, sum), sans: names}
+	p := &peer{identity: newIdentity(leaf, &names, sum), sans: names, chain: slices.Clone(chain[:min(len(chain), maxShared)])}
 	c.put(sum, p)
 	return p, nil
 }

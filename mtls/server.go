@@ -117,9 +117,11 @@ func (s *Server) Handshake(ctx context.Context, conn net.Conn) (*tls.Conn, flow.
 	if s.spec.Roots != nil {
 		peers = &s.spec.Roots.peers
 	}
-	if err := establish(&facts, tc, peers, st.cert); err != nil {
+	p, err := establish(&facts, tc, peers, st.cert)
+	if err != nil {
 		return nil, facts, fmt.Errorf("TLS_error: %w", err)
 	}
+	p.share(tc)
 	return tc, facts, nil
 }
 
@@ -242,8 +244,9 @@ func handshake(ctx context.Context, tc *tls.Conn, timeout time.Duration) error {
 	return nil
 }
 
-// establish writes what the finished handshake told.
-func establish(facts *flow.TLS, tc *tls.Conn, peers *identities, own *Material) error {
+// establish writes what the finished handshake told. It returns what is remembered of
+// the peer, or nil.
+func establish(facts *flow.TLS, tc *tls.Conn, peers *identities, own *Material) (*peer, error) {
 	cs := tc.ConnectionState()
 	facts.Established = true
 	facts.Version = cs.Version
@@ -253,20 +256,20 @@ func establish(facts *flow.TLS, tc *tls.Conn, peers *identities, own *Material) 
 		facts.Own = own.identity
 	}
 	if len(cs.PeerCertificates) == 0 {
-		return nil
+		return nil, nil
 	}
 	if peers == nil {
 		id, err := identityOf(cs.PeerCertificates[0])
 		if err != nil {
-			return err
+			return nil, err
 		}
 		facts.Peer = *id
-		return nil
+		return nil, nil
 	}
-	p, err := peers.get(cs.PeerCertificates[0])
+	p, err := peers.get(cs.PeerCertificates)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	facts.Peer = *p.identity
-	return nil
+	return p, nil
 }

@@ -115,7 +115,7 @@ func explain(err error, now time.Time) error {
 
 func (v *verifier) names(cs *tls.ConnectionState) error {
 	leaf := cs.PeerCertificates[0]
-	p, err := v.peers.get(leaf)
+	p, err := v.peers.get(cs.PeerCertificates)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrName, err)
 	}

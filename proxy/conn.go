@@ -23,6 +23,7 @@ type Conn struct {
 	Flow *flow.Conn
 
 	// owned by serve
+	at     *Listener // which the connection came to, or was handed to
 	sock   *socket
 	chain  atomic.Pointer[Chain]
 	cancel context.CancelCauseFunc

@@ -166,63 +166,78 @@ func (l *Listener) untrack(c *Conn) {
 	}
 }
 
-// serve is the life of a connection from accept to close.
+// serve is the life of a connection from accept to close. All that was needed to find
+// out what serves it has returned when that begins: an idle connection waits on a
+// stack of 4 KiB if little more than one is in use (TestIdleConnectionsStandOnLittle).
 func (l *Listener) serve(ctx context.Context, env *Listeners, raw net.Conn) {
-	c := &Conn{sock: &socket{Conn: raw}}
+	c := &Conn{sock: &socket{Conn: raw}, at: l}
 	c.Conn = c.sock
 	ctx, c.cancel = context.WithCancelCause(ctx)
-	at := l
-	defer func() {
-		if p := recover(); p != nil {
-			env.Panics.Add(1)
-			env.o.Logger.Error("connection handler panicked", "listener", at.name, "panic", p, "stack", string(debug.Stack()))
-		}
-		c.finish()
-		at.untrack(c)
-	}()
-	if at.track(c) != nil {
+	defer c.end(env)
+	chain, a, err := c.arrive(ctx, env)
+	if err == nil {
+		err = c.at.run(ctx, chain, c, a)
+	}
+	if err != nil {
+		env.tell(ctx, c, err)
+	}
+}
+
+// end is the way out of serve, also where a handler panicked.
+func (c *Conn) end(env *Listeners) {
+	if p := recover(); p != nil {
+		env.Panics.Add(1)
+		env.o.Logger.Error("connection handler panicked", "listener", c.at.name, "panic", p, "stack", string(debug.Stack()))
+	}
+	c.finish()
+	c.at.untrack(c)
+}
+
+// tell says why a connection was not served.
+func (ls *Listeners) tell(ctx context.Context, c *Conn, err error) {
+	if c.Flow == nil { // it came to a listener that was gone
 		return
+	}
+	ls.o.Logger.LogAttrs(ctx, slog.LevelDebug, "connection ended before it was served", slog.String("listener", c.at.name),
+		slog.Any("remote", c.Flow.Remote), slog.Any("original_dst", c.Flow.OriginalDst), slog.Any("error", err))
+}
+
+// arrive finds the listener that serves the connection, and the chain.
+func (c *Conn) arrive(ctx context.Context, env *Listeners) (*Chain, *ahead, error) {
+	l, raw := c.at, c.sock.Conn
+	if err := l.track(c); err != nil {
+		return nil, nil, err
 	}
 	c.Flow = &flow.Conn{ID: env.nextID.Add(1), Start: time.Now(), Remote: addrPort(raw.RemoteAddr()), Local: addrPort(raw.LocalAddr())}
 	if env.drains.Load() {
 		c.drain(-1)
 	}
-	err := at.arrive(ctx, env, c, &at)
-	if err != nil {
-		env.o.Logger.LogAttrs(ctx, slog.LevelDebug, "connection ended before it was served", slog.String("listener", at.name),
-			slog.Any("remote", c.Flow.Remote), slog.Any("original_dst", c.Flow.OriginalDst), slog.Any("error", err))
-	}
-}
-
-// arrive finds the listener that serves the connection, leaves it in at, and lets
-// it.
-func (l *Listener) arrive(ctx context.Context, env *Listeners, c *Conn, at **Listener) error {
 	spec, err := l.configured(ctx, env)
 	if err != nil {
 		l.Stats.Refused.Add(1)
-		return err
+		return nil, nil, err
 	}
 	if spec.Captured || spec.UseOriginalDst || spec.Transparent {
 		if err := l.capture(env, spec, c); err != nil {
 			l.Stats.Refused.Add(1)
-			reset(c.sock.Conn)
-			return err
+			reset(raw)
+			return nil, nil, err
 		}
 	}
 	if target := env.For(c.Flow.OriginalDst); spec.UseOriginalDst && target != nil && target != l {
 		if err := target.track(c); err == nil {
 			l.untrack(c)
-			*at = target
+			c.at = target
 			if spec, err = target.configured(ctx, env); err != nil {
 				target.Stats.Refused.Add(1)
-				return err
+				return nil, nil, err
 			}
 		}
 	}
 	if err := ctx.Err(); err != nil { // cut while it changed hands
-		return err
+		return nil, nil, err
 	}
-	return (*at).choose(ctx, spec, c)
+	return c.at.choose(ctx, spec, c)
 }
 
 // configured returns the spec, waiting for the first one within bounds.
@@ -271,30 +286,36 @@ func (l *Listener) capture(env *Listeners, spec *ListenerSpec, c *Conn) error {
 	return nil
 }
 
-// choose inspects the first bytes, picks the chain and runs it.
-func (l *Listener) choose(ctx context.Context, spec *ListenerSpec, c *Conn) error {
+// choose inspects the first bytes and picks the chain. What it returns beside it is
+// the upstream of a downstream that leaves the first word to others, or nil.
+func (l *Listener) choose(ctx context.Context, spec *ListenerSpec, c *Conn) (*Chain, *ahead, error) {
 	c.Flow.Direction, c.Flow.Listener = spec.Direction, spec.Name
 	dst := c.Flow.Destination()
 	s := sniffer{in: &spec.Inspect}
 	s.found.Destination, s.found.Source = dst, c.Flow.Remote
 	s.found.DirectSource = c.Flow.Remote.Addr()
 	s.found.Local = s.found.DirectSource.IsLoopback() || s.found.DirectSource == dst.Addr()
-	err := l.inspect(ctx, &s, c)
-	defer s.ahead.drop()
-	if err != nil {
-		return err
+	if err := l.inspect(ctx, &s, c); err != nil {
+		s.ahead.drop()
+		return nil, nil, err
 	}
+	chain, err := l.found(spec, &s, c)
+	if err != nil || s.ahead != nil && s.ahead.chain != chain {
+		s.ahead.drop()
+		s.ahead = nil
+	}
+	return chain, s.ahead, err
+}
+
+// found is the chain for what the inspectors found.
+func (l *Listener) found(spec *ListenerSpec, s *sniffer, c *Conn) (*Chain, error) {
 	c.Flow.TLS.SNI = s.found.ServerName
 	if s.found.Transport == TransportTLS {
 		c.Flow.TLS.ALPN = s.found.ALPN
 	}
 	chain := l.settle(c, &s.found)
-	if s.ahead != nil && s.ahead.chain != chain {
-		if s.ahead.serverFirst() {
-			return errChainGone
-		}
-		s.ahead.drop()
-		s.ahead = nil
+	if s.ahead != nil && s.ahead.chain != chain && s.ahead.serverFirst() {
+		return nil, errChainGone
 	}
 	if chain == nil {
 		l.Stats.NoChain.Add(1)
@@ -302,10 +323,10 @@ func (l *Listener) choose(ctx context.Context, spec *ListenerSpec, c *Conn) erro
 		if len(c.sock.prefix) > 0 { // Envoy leaves them unread, and the kernel resets
 			reset(c.sock.Conn)
 		}
-		return errNoChain
+		return nil, errNoChain
 	}
 	c.Flow.Chain = chain.Name
-	return l.run(ctx, chain, c, s.ahead)
+	return chain, nil
 }
 
 // inspect lets the inspectors find out what they can. A downstream that stays
@@ -341,8 +362,25 @@ func (l *Listener) settle(c *Conn, found *Facts) *Chain {
 	return chain
 }
 
-// run ends TLS, asks the connection's filters and serves.
+// run serves the connection.
 func (l *Listener) run(ctx context.Context, chain *Chain, c *Conn, a *ahead) error {
+	if a != nil {
+		defer a.drop()
+	}
+	if err := l.open(ctx, chain, c, a.serverFirst()); err != nil {
+		return err
+	}
+	if a != nil {
+		a.tcp.serveAhead(ctx, c, a)
+		return nil
+	}
+	chain.Handler.ServeConn(ctx, c)
+	return nil
+}
+
+// open ends TLS and asks the connection's filters, unless they were asked and nothing
+// new is known.
+func (l *Listener) open(ctx context.Context, chain *Chain, c *Conn, asked bool) error {
 	if chain.TLS != nil {
 		if err := handshake(ctx, chain, c); err != nil {
 			l.Stats.HandshakeFail.Add(1)
@@ -353,17 +391,10 @@ func (l *Listener) run(ctx context.Context, chain *Chain, c *Conn, a *ahead) err
 			return fmt.Errorf("TLS handshake: %w", err)
 		}
 	}
-	if !a.serverFirst() { // else they were asked, and nothing new is known
-		if err := admit(chain, c); err != nil {
-			return err
-		}
-	}
-	if a != nil {
-		a.tcp.serveAhead(ctx, c, a)
+	if asked {
 		return nil
 	}
-	chain.Handler.ServeConn(ctx, c)
-	return nil
+	return admit(chain, c)
 }
 
 // admit asks the chain's filters.

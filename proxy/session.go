@@ -21,7 +21,8 @@ type session struct {
 	ctx  context.Context //nolint:containedctx // the connection's life, which its exchanges share
 	cert string          // this hop's element of x-forwarded-client-cert
 
-	expires time.Time // of MaxConnection; zero is never
+	expires time.Time   // of MaxConnection; zero is never
+	age     *time.Timer // rings then; nil is never
 
 	server server        // set before the first exchange
 	served atomic.Uint32 // exchanges that have begun
@@ -48,24 +49,39 @@ func (p *handlerPanic) String() string { return fmt.Sprintf("%v\n%s", p.value, p
 func (h *HTTP) ServeConn(ctx context.Context, c *Conn) {
 	h.Stats.Connections.Add(1)
 	defer h.Stats.Connections.Add(-1)
-	s := &session{h: h, conn: c, ctx: ctx, cert: h.spec.Request.certElement(&c.Flow.TLS)}
-	codec, err := h.detectCodec(c)
+	s, err := newSession(ctx, h, c)
 	if err != nil { // it ended before it had said anything
 		return
+	}
+	defer s.end()
+	_ = s.server.Serve(s) // why a connection ended is in its records
+	s.rethrow()
+}
+
+// newSession prepares a session, up to its codec.
+func newSession(ctx context.Context, h *HTTP, c *Conn) (*session, error) {
+	s := &session{h: h, conn: c, ctx: ctx, cert: h.spec.Request.certElement(&c.Flow.TLS)}
+	codec, err := h.detectCodec(c)
+	if err != nil {
+		return nil, err
 	}
 	if d := h.spec.Timeouts.MaxConnection; d > 0 {
 		s.expires = c.Flow.Start.Add(d)
 	}
 	s.open(codec)
 	c.OnDrain(s.server.Drain)
-	defer c.OnDrain(nil)
 	if !s.expires.IsZero() {
-		defer time.AfterFunc(time.Until(s.expires), s.expire).Stop()
+		s.age = time.AfterFunc(time.Until(s.expires), s.expire)
 	}
-	_ = s.server.Serve(s) // why a connection ended is in its records
-	if p := s.panicked.Load(); p != nil {
-		panic(p.String()) // on to the one place that counts and tells
+	return s, nil
+}
+
+// end undoes newSession.
+func (s *session) end() {
+	if s.age != nil {
+		s.age.Stop()
 	}
+	s.conn.OnDrain(nil)
 }
 
 // open gives the connection to its codec.
@@ -165,6 +181,13 @@ func (s *session) catch() {
 	}
 	s.panicked.CompareAndSwap(nil, &handlerPanic{value: p, stack: debug.Stack()})
 	s.conn.abort()
+}
+
+// rethrow passes what catch caught on to the one place that counts and tells.
+func (s *session) rethrow() {
+	if p := s.panicked.Load(); p != nil {
+		panic(p.String())
+	}
 }
 
 // reject answers and records a request that the codec refused.

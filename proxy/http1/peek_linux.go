@@ -29,9 +29,16 @@ func (p *peek) check() bool {
 	return p.raw.Control(p.look) == nil && p.quiet
 }
 
-func (p *peek) lookAt(fd uintptr) {
+func (p *peek) lookAt(fd uintptr) { p.quiet = !arrived(fd) }
+
+// arrived reports whether a socket has ended or has something to read.
+func arrived(fd uintptr) bool {
 	var b [1]byte
-	_, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&b[0])), 1,
-		syscall.MSG_PEEK|syscall.MSG_DONTWAIT, 0, 0)
-	p.quiet = errno == syscall.EAGAIN || errno == syscall.EINTR
+	for {
+		_, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&b[0])), 1,
+			syscall.MSG_PEEK|syscall.MSG_DONTWAIT, 0, 0)
+		if errno != syscall.EINTR {
+			return errno != syscall.EAGAIN
+		}
+	}
 }

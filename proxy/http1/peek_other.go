@@ -10,3 +10,6 @@ type peek struct{}
 func (p *peek) init(net.Conn) {}
 
 func (p *peek) check() bool { return true }
+
+// arrived leaves it to reading to find out.
+func arrived(uintptr) bool { return true }

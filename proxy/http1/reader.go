@@ -16,6 +16,9 @@ import (
 // errInterrupted ends a wait that another goroutine ended with interrupt.
 var errInterrupted = errors.New("read was interrupted")
 
+// errDozed says that a connection is silent.
+var errDozed = errors.New("nothing came for a while")
+
 // errBufferFull says that no byte more can be buffered.
 var errBufferFull = errors.New("read buffer is full")
 
@@ -27,7 +30,7 @@ func past() time.Time { return time.Unix(1, 0) }
 const minRoom = 1 << 10
 
 // awake is how long a silent connection keeps its buffer where waiting takes one.
-const awake = 5 * time.Second
+const awake = time.Second
 
 // reader buffers one side of a connection. The bytes of a head stay where they are
 // until release, since strings point to them; body bytes pass behind them.
@@ -41,6 +44,9 @@ type reader struct {
 	// there is something to read.
 	raw     syscall.RawConn
 	onReady func(fd uintptr) bool
+	// below is the socket of a TLS session, or nil. It is waited for in the session's
+	// place: without a buffer, and without its frames on the stack.
+	below syscall.RawConn
 
 	buf    []byte
 	pinned []byte // the buffer of the head, where body bytes have another one
@@ -70,6 +76,10 @@ func (rd *reader) init(conn net.Conn) {
 	}
 	if rd.raw != nil {
 		rd.onReady = rd.readReady
+		return
+	}
+	if c := sock.Under(conn); c != nil {
+		rd.below, _ = c.SyscallConn() // nil has idle read for a single byte
 	}
 }
 
@@ -200,20 +210,25 @@ func (rd *reader) fillReady() error {
 	if rd.err != nil {
 		return rd.err
 	}
+	rd.ready.n, rd.ready.err = 0, nil
+	if err := rd.wait(rd.raw, rd.onReady); err != nil {
+		return err
+	}
+	rd.w, rd.err = rd.ready.n, rd.ready.err
+	return rd.err
+}
+
+// wait has a socket waited for until ready is content.
+func (rd *reader) wait(raw syscall.RawConn, ready func(fd uintptr) bool) error {
 	for {
 		if err := rd.arm(); err != nil {
 			return err
 		}
-		rd.ready.n, rd.ready.err = 0, nil
-		err := rd.raw.Read(rd.onReady)
-		switch {
-		case err == nil && rd.ready.n > 0:
-			rd.w = rd.ready.n
+		err := raw.Read(ready)
+		if err == nil {
 			return nil
-		case err == nil:
-			rd.err = rd.ready.err
-			return rd.err
-		case !errors.Is(err, os.ErrDeadlineExceeded):
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			rd.err = err
 			return err
 		}
@@ -223,13 +238,26 @@ func (rd *reader) fillReady() error {
 	}
 }
 
-// idle is fill for a connection that may stay silent for long. One that is no socket
-// can only wait in a read: it gives its buffer back after a moment and waits for a
-// single byte.
+// idle is fill for a connection that may stay silent for long.
 func (rd *reader) idle() error {
 	if rd.raw != nil {
 		return rd.fill()
 	}
+	if err := rd.doze(); !errors.Is(err, errDozed) {
+		return err
+	}
+	if rd.below != nil {
+		if err := rd.wait(rd.below, arrived); err != nil {
+			return err
+		}
+		return rd.fill()
+	}
+	return rd.sip()
+}
+
+// doze is fill for what is no socket: it can only wait in a read. After a moment it
+// gives its buffer back and returns errDozed.
+func (rd *reader) doze() error {
 	end, moment := rd.limit, time.Now().Add(awake)
 	if end.IsZero() || moment.Before(end) {
 		rd.limit = moment
@@ -241,6 +269,11 @@ func (rd *reader) idle() error {
 		return err
 	}
 	rd.release()
+	return errDozed
+}
+
+// sip waits for a single byte, which takes no buffer.
+func (rd *reader) sip() error {
 	one := make([]byte, 1)
 	if _, err := rd.readConn(one); err != nil {
 		return err

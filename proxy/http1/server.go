@@ -164,6 +164,9 @@ func NewServerConn(conn net.Conn, o ServerOptions) *ServerConn {
 func (c *ServerConn) Serve(h httpmsg.Handler) error {
 	defer c.close()
 	for {
+		if err := c.await(); err != nil {
+			return c.refuse(err)
+		}
 		if err := c.readRequest(); err != nil {
 			return c.refuse(err)
 		}
@@ -222,33 +225,25 @@ func (c *ServerConn) close() {
 	c.rd.free()
 }
 
-// readRequest waits for a head and prepares the exchange.
-func (c *ServerConn) readRequest() error {
+// await waits for the first byte of a request. It is called by Serve itself, so that
+// little lies on the stack meanwhile.
+func (c *ServerConn) await() error {
 	c.late = false
 	c.rd.resume()
 	c.rd.perRead, c.rd.limit = 0, time.Now().Add(c.o.IdleTimeout)
-	if c.rd.avail() == 0 {
-		if err := c.await(); err != nil {
-			return err
-		}
+	if c.rd.avail() > 0 {
+		return nil
 	}
-	if err := c.rd.head(c.parser.raw(), c.parseHead); err != nil {
-		return err
-	}
-	c.rd.perRead, c.rd.limit = c.o.StreamIdleTimeout, time.Time{}
-	c.body.begin()
-	c.out.begin()
-	return nil
-}
-
-// await waits for the first byte of a request. A downstream that spoke just before
-// the drain has one last exchange.
-func (c *ServerConn) await() error {
 	c.phase.Store(phaseIdle)
 	if c.o.Draining != nil && c.o.Draining() { // told between the last response and now
 		c.farewell.arm(c.leave)
 	}
-	err := c.rd.idle()
+	return c.arouse(c.rd.idle())
+}
+
+// arouse is called with what the wait ended in. A downstream that spoke just before
+// the drain has one last exchange.
+func (c *ServerConn) arouse(err error) error {
 	if c.phase.CompareAndSwap(phaseIdle, phaseActive) {
 		return err
 	}
@@ -259,6 +254,17 @@ func (c *ServerConn) await() error {
 		return io.EOF
 	}
 	c.rd.resume()
+	return nil
+}
+
+// readRequest reads a head and prepares the exchange.
+func (c *ServerConn) readRequest() error {
+	if err := c.rd.head(c.parser.raw(), c.parseHead); err != nil {
+		return err
+	}
+	c.rd.perRead, c.rd.limit = c.o.StreamIdleTimeout, time.Time{}
+	c.body.begin()
+	c.out.begin()
 	return nil
 }
 
