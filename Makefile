@@ -77,9 +77,9 @@ pgo: build ## profile the sidecar under the benchmark, and keep the profile that
 	scripts/pgo bin/outrigger cmd/outrigger/default.pgo
 
 .PHONY: twin
-twin: needs-mesh build ## compare with a real Envoy under one istiod (ALTER=route, match, weight, header … has to fail, ONLY='outbound/*', ALL=1 prints all)
+twin: needs-mesh build ## compare with a real Envoy under one istiod (ALTER=route, match, weight … has to fail, ALTER=all tries each, ONLY='outbound/*', ALL=1 prints all, UPDATE=1 records)
 	$(GO) run ./internal/testmesh/cmd/meshbuild
-	@envoy=$$(scripts/envoy); $(GO) run ./internal/twin/cmd/twin -envoy "$$envoy" -bin $(CURDIR)/bin $(if $(ALTER),-alter '$(ALTER)') $(if $(ONLY),-only '$(ONLY)') $(if $(ALL),-all)
+	@envoy=$$(scripts/envoy); $(GO) run ./internal/twin/cmd/twin -envoy "$$envoy" -bin $(CURDIR)/bin $(if $(ALTER),-alter '$(ALTER)') $(if $(ONLY),-only '$(ONLY)') $(if $(ALL),-all) $(if $(UPDATE),-update)
 
 .PHONY: h2spec
 h2spec: needs-mesh build ## every case of h2spec against a running sidecar, both sides (root)

@@ -109,8 +109,9 @@ func (s *Server) Handshake(ctx context.Context, conn net.Conn) (*tls.Conn, flow.
 	facts := flow.TLS{SNI: hc.sni, ALPN: hc.alpn}
 	if err != nil {
 		if noCertificate(err) {
-			err = verifyFailed(ErrNoCertificate)
+			err = &verifyError{err: ErrNoCertificate}
 		}
+		begun(&facts, tc, st.cert)
 		return nil, facts, fmt.Errorf("TLS_error: %w", err)
 	}
 	var peers *identities
@@ -123,6 +124,15 @@ func (s *Server) Handshake(ctx context.Context, conn net.Conn) (*tls.Conn, flow.
 	}
 	p.share(tc)
 	return tc, facts, nil
+}
+
+// begun writes what a handshake that failed told before: Envoy's log has it, too.
+func begun(facts *flow.TLS, tc *tls.Conn, own *Material) {
+	cs := tc.ConnectionState()
+	if cs.Version == 0 {
+		return
+	}
+	facts.Version, facts.CipherSuite, facts.Own = cs.Version, cs.CipherSuite, own.identity
 }
 
 // noCertificate recognises crypto/tls's own refusal, which has no type. Leaving

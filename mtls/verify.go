@@ -44,7 +44,7 @@ type verifier struct {
 func (v *verifier) verify(cs *tls.ConnectionState) error {
 	if len(cs.PeerCertificates) == 0 {
 		if v.required {
-			return verifyFailed(ErrNoCertificate)
+			return &verifyError{err: ErrNoCertificate}
 		}
 		return nil
 	}
@@ -52,16 +52,12 @@ func (v *verifier) verify(cs *tls.ConnectionState) error {
 		return nil
 	}
 	if err := v.chain(cs.PeerCertificates, time.Now()); err != nil {
-		return verifyFailed(err)
+		return refusedChain(err, cs.PeerCertificates)
 	}
 	if err := v.names(cs); err != nil {
-		return verifyFailed(err)
+		return refusedNames(err, cs)
 	}
 	return nil
-}
-
-func verifyFailed(err error) error {
-	return fmt.Errorf("certificate verify failed: %w", err)
 }
 
 func (v *verifier) chain(certs []*x509.Certificate, now time.Time) error {

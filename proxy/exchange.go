@@ -169,7 +169,7 @@ func (h *HTTP) begin(s *session, w httpmsg.ResponseWriter, r *httpmsg.Request) *
 // admit checks and normalises the path.
 func (h *HTTP) admit(x *Exchange) *Reply {
 	r := x.Request
-	if r.Authority == "" {
+	if r.Authority == "" && r.Protocol == "HTTP/1.0" {
 		r.Authority = h.spec.DefaultHost
 	}
 	if r.Method == connectMethod {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/flow"
+	"github.com/outrigger-mesh/outrigger/mtls"
 )
 
 // defaultHandshakeTimeout is what Istio puts into transport_socket_connect_timeout.
@@ -319,6 +320,9 @@ func (l *Listener) found(spec *ListenerSpec, s *sniffer, c *Conn) (*Chain, error
 	}
 	if chain == nil {
 		l.Stats.NoChain.Add(1)
+		if s.in.TLS && s.found.Transport == TransportRaw && len(c.sock.prefix) > 0 {
+			c.Flow.TLS.Failure = mtls.PlainTextReason(c.sock.prefix)
+		}
 		refuse(c, spec.Observers, flow.NoRouteFound, errNoChain)
 		if len(c.sock.prefix) > 0 { // Envoy leaves them unread, and the kernel resets
 			reset(c.sock.Conn)
@@ -384,7 +388,7 @@ func (l *Listener) open(ctx context.Context, chain *Chain, c *Conn, asked bool) 
 	if chain.TLS != nil {
 		if err := handshake(ctx, chain, c); err != nil {
 			l.Stats.HandshakeFail.Add(1)
-			c.Flow.TLS.Failure = "TLS_error: " + err.Error()
+			c.Flow.TLS.Failure = mtls.FailureReason(err)
 			if h, ok := chain.Handler.(shaken); ok {
 				h.unshaken(c)
 			}
@@ -420,7 +424,8 @@ func handshake(ctx context.Context, chain *Chain, c *Conn) error {
 	defer cancel()
 	c.sock.hasten()
 	session, facts, err := chain.TLS.Handshake(ctx, c.sock)
-	if err != nil {
+	if err != nil { // what the inspector found out stays
+		c.Flow.TLS.Version, c.Flow.TLS.CipherSuite, c.Flow.TLS.Own = facts.Version, facts.CipherSuite, facts.Own
 		return err
 	}
 	c.Conn, c.Flow.TLS = session, facts

@@ -206,7 +206,7 @@ func (s *session) reject(pe *http1.ProtocolError) *httpmsg.Response {
 	resp := reply.response(false, nil)
 	s.h.finishHead(resp, time.Now())
 	rec := flow.Record{Details: reply.Details}
-	rec.Request.Protocol = protocolHTTP11
+	rec.Request.Protocol, rec.Request.Method, rec.Request.Path = protocolHTTP11, pe.Method, pe.Path
 	rec.Response = flow.Response{Status: resp.Status, Head: &resp.Header, Trailer: &resp.Trailer, Bytes: int64(len(reply.Body)), Local: true}
 	if reply.Flagged {
 		rec.Flags.Set(reply.Flag)
@@ -221,13 +221,16 @@ func (s *session) rejectStream(pe *http2.ProtocolError) {
 	rec := flow.Record{Details: pe.Details}
 	rec.Request.Protocol = protocolHTTP2
 	rec.Response.Head, rec.Response.Trailer = &httpmsg.Header{}, &httpmsg.Header{}
-	rec.Flags.Set(flow.DownstreamProtocolError)
+	flag := flow.DownstreamProtocolError
+	if pe.OverLimit() { // Envoy takes its own reset for the downstream's
+		flag = flow.DownstreamRemoteReset
+	}
+	rec.Flags.Set(flag)
 	s.record(&rec)
 }
 
 // record shows a request that never became an exchange.
 func (s *session) record(rec *flow.Record) {
 	rec.Conn, rec.Start, rec.HTTP = s.conn.Flow, time.Now(), true
-	rec.Request.Head = &httpmsg.Header{}
 	observe(s.h.spec.Observers, rec)
 }

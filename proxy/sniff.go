@@ -239,7 +239,7 @@ func sniffHTTP(b []byte) ([]string, error) {
 	switch {
 	case i == len(b) && i <= maxMethod:
 		return nil, errMore
-	case i == 0 || i > maxMethod || b[i] != ' ':
+	case i == 0 || i > maxMethod || b[i] != ' ' && b[i] != '\t':
 		return nil, nil
 	}
 	for j := i + 1; j < len(b); j++ {
@@ -253,16 +253,21 @@ func sniffHTTP(b []byte) ([]string, error) {
 	return nil, errMore
 }
 
-// maxMethod is longer than any registered method.
-const maxMethod = 32
+// maxMethod is the longest word that is taken for a method.
+const maxMethod = 1 << 10
 
-// versionOf reads "target HTTP/1.x[CR]" and returns the protocol, or nil.
+// versionOf reads "target HTTP/1.x[CR]" and returns the protocol, or nil. A tab in the
+// place of a space makes a bad request, which is HTTP all the same.
 func versionOf(rest []byte) []string {
 	if n := len(rest); n > 0 && rest[n-1] == '\r' {
 		rest = rest[:n-1]
 	}
 	const size = len(" HTTP/1.1")
-	if len(rest) <= size || string(rest[len(rest)-size:len(rest)-1]) != " HTTP/1." {
+	if len(rest) <= size {
+		return nil
+	}
+	v := rest[len(rest)-size:]
+	if v[0] != ' ' && v[0] != '\t' || string(v[1:size-1]) != "HTTP/1." {
 		return nil
 	}
 	switch minor := rest[len(rest)-1]; {

@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"errors"
+	"strings"
 	"testing"
 )
 
@@ -28,7 +29,10 @@ func TestFirstBytesTellTheProtocol(t *testing.T) {
 		{"\r\nGET / HTTP/1.1\r\n", ""},
 		{"\x00\x01", ""},
 		{"*1\r\n$4\r\nPING\r\n", ""},
-		{"AUTHENTICATE-WITH-A-VERY-LONG-WORD-INDEED", ""},
+		{"AUTHENTICATE-WITH-A-VERY-LONG-WORD-INDEED", "more"},
+		{strings.Repeat("A", 1025), ""},
+		{"GET\t/\tHTTP/1.1\r\n", "http/1.1"},
+		{strings.Repeat("G", 300) + " / HTTP/1.1\r\n", "http/1.1"},
 		{"EHLO mail\r\n", ""},
 		{"GET /\x01 HTTP/1.1\r\n", ""},
 	}

@@ -2,16 +2,14 @@ package upstream
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
-	"io"
 	"net"
 	"os"
 	"strings"
 	"syscall"
 
 	"github.com/outrigger-mesh/outrigger/flow"
+	"github.com/outrigger-mesh/outrigger/mtls"
 )
 
 // Causes that a *flow.Error of this package may wrap.
@@ -126,12 +124,11 @@ func systemText(err error) string {
 	return strings.ToUpper(text[:1]) + text[1:]
 }
 
-// handshakeFailed says why TLS failed. The well-known words of OpenSSL stand in front
-// where they apply.
+// handshakeFailed says why TLS failed.
 func handshakeFailed(err error) *flow.Error {
 	return &flow.Error{
 		Side: flow.SideUpstream, Flag: flow.UpstreamConnectionFailure, Kind: flow.KindTLSFailure,
-		Retry: flow.RetryUnsent, Details: "TLS_error:" + tlsWord(err) + strings.TrimPrefix(err.Error(), "TLS_error: "),
+		Retry: flow.RetryUnsent, Details: mtls.FailureReason(err),
 		Err: handshakeError{err},
 	}
 }
@@ -143,26 +140,6 @@ type handshakeError struct{ err error }
 func (handshakeError) Error() string { return "handshake with the endpoint failed" }
 
 func (e handshakeError) Unwrap() error { return e.err }
-
-func tlsWord(err error) string {
-	var (
-		record tls.RecordHeaderError
-		verify *tls.CertificateVerificationError
-		host   x509.HostnameError
-		signer x509.UnknownAuthorityError
-		cert   x509.CertificateInvalidError
-	)
-	switch {
-	case errors.As(err, &record):
-		return "WRONG_VERSION_NUMBER:"
-	case errors.As(err, &verify), errors.As(err, &host), errors.As(err, &signer), errors.As(err, &cert):
-		return "CERTIFICATE_VERIFY_FAILED:"
-	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
-		return "CONNECTION_CLOSED:"
-	default:
-		return ""
-	}
-}
 
 func isTimeout(err error) bool {
 	var ne net.Error

@@ -16,6 +16,7 @@ import (
 type alteration struct {
 	route string // its name
 	what  string
+	meets []string // patterns of requests that it is seen by
 	// edit reports whether it changed anything.
 	edit func(*routev3.Route) bool
 }
@@ -23,21 +24,53 @@ type alteration struct {
 // alterations are what the run is tried with: after each it has to fail by what
 // requests meet.
 var alterations = map[string]alteration{
-	"route":        {"exact", "goes to subset v2", alterCluster},
-	"match":        {"prefix", "matches another prefix", alterMatch},
-	"weight":       {"weighted-one", "weighs its destinations the other way round", alterWeight},
-	"header":       {"edit", "sets another value of x-set", alterHeader},
-	"response":     {"edit", "does not remove x-resp-gone", alterResponse},
-	"timeout":      {"timeout", "waits for 30 s", alterTimeout},
-	"rewrite":      {"rewrite-prefix", "rewrites to another prefix", alterRewrite},
-	"retry":        {"retry-5xx", "does not retry", alterRetry},
-	"redirect":     {"redirect-full", "redirects with 301", alterRedirect},
-	"direct":       {"direct-text", "answers with 201", alterDirect},
-	"header-match": {"header-exact", "wants another header", alterHeaderMatch},
+	"route":        {"exact", "goes to subset v2", []string{"outbound/match/exact*"}, alterCluster},
+	"match":        {"prefix", "matches another prefix", []string{"outbound/match/prefix*"}, alterMatch},
+	"weight":       {"weighted-one", "weighs its destinations the other way round", []string{"outbound/edit/weighted to one"}, alterWeight},
+	"header":       {"edit", "sets another value of x-set", []string{"outbound/edit/bare", "outbound/edit/of *"}, alterHeader},
+	"response":     {"edit", "does not remove x-resp-gone", []string{"outbound/edit/bare", "outbound/edit/of *"}, alterResponse},
+	"timeout":      {"timeout", "waits for 30 s", []string{"outbound/failure/slow", "outbound/failure/slow gRPC"}, alterTimeout},
+	"rewrite":      {"rewrite-prefix", "rewrites to another prefix", []string{"outbound/rewrite/prefix*"}, alterRewrite},
+	"retry":        {"retry-5xx", "does not retry", []string{"outbound/retry/5xx*"}, alterRetry},
+	"redirect":     {"redirect-full", "redirects with 301", []string{"outbound/reply/*/moved*"}, alterRedirect},
+	"direct":       {"direct-text", "answers with 201", []string{"outbound/reply/GET /direct", "outbound/reply/HEAD /direct"}, alterDirect},
+	"header-match": {"header-exact", "wants another header", []string{"outbound/match/header*"}, alterHeaderMatch},
 }
+
+// AlterAll tries one alteration after the other.
+const AlterAll = "all"
 
 // Alterations are the names of what can be altered.
 func Alterations() []string { return slices.Sorted(maps.Keys(alterations)) }
+
+// meeting reports whether some alteration is seen by a request.
+func meeting(name string) bool {
+	for _, a := range alterations {
+		if a.seenBy(name) {
+			return true
+		}
+	}
+	return false
+}
+
+func (a *alteration) seenBy(name string) bool {
+	return slices.ContainsFunc(a.meets, func(p string) bool { return glob(p, name) })
+}
+
+// unseen judges what a run with an alteration found: it has to be seen, by those that
+// it is meant for and by nobody else.
+func (a *alteration) unseen(kind string, r *Report) []string {
+	var out []string
+	if len(r.Open) == 0 {
+		out = append(out, kind+": "+a.route+" "+a.what+", and no request has met it")
+	}
+	for _, d := range r.Open {
+		if !a.seenBy(d.Trial) {
+			out = append(out, kind+": "+d.String())
+		}
+	}
+	return out
+}
 
 // apply changes the route in a resource, and says so.
 func (a alteration) apply(m proto.Message) string {

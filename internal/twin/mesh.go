@@ -33,7 +33,8 @@ var logFields = []string{
 	"upstream_local=%UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%", "local=%DOWNSTREAM_LOCAL_ADDRESS%", "remote=%DOWNSTREAM_REMOTE_ADDRESS%",
 	"sni=%REQUESTED_SERVER_NAME%", "route=%ROUTE_NAME%", "attempts=%UPSTREAM_REQUEST_ATTEMPT_COUNT%", "grpc=%GRPC_STATUS%",
 	"content_type=%RESP(CONTENT-TYPE)%", "tls=%DOWNSTREAM_TLS_VERSION%", "peer=%DOWNSTREAM_PEER_URI_SAN%", "own=%DOWNSTREAM_LOCAL_URI_SAN%",
-	"upstream_peer=%UPSTREAM_PEER_URI_SAN%", "chain=%FILTER_CHAIN_NAME%",
+	"upstream_peer=%UPSTREAM_PEER_URI_SAN%", "chain=%FILTER_CHAIN_NAME%", "cipher=%DOWNSTREAM_TLS_CIPHER%",
+	"shaken=%DOWNSTREAM_TRANSPORT_FAILURE_REASON%", "subject=%DOWNSTREAM_PEER_SUBJECT%",
 }
 
 func meshConfig() string {
@@ -160,12 +161,16 @@ func (t *town) certificates() error {
 		hosts  []string
 		alpn   []string
 		mutual bool
+		valid  time.Duration
 	}{
-		"web":      {t.mesh.CA, "spiffe://cluster.local/ns/twin/sa/web", nil, mesh, true},
-		"impostor": {t.mesh.CA, "spiffe://cluster.local/ns/twin/sa/impostor", nil, mesh, true},
-		"outside":  {t.foreign, "spiffe://outside", []string{"outside.example"}, []string{"h2", "http/1.1"}, false},
+		"web":      {t.mesh.CA, "spiffe://cluster.local/ns/twin/sa/web", nil, mesh, true, day},
+		"impostor": {t.mesh.CA, "spiffe://cluster.local/ns/twin/sa/impostor", nil, mesh, true, day},
+		"stranger": {t.foreign, "spiffe://cluster.local/ns/twin/sa/web", nil, mesh, true, day},
+		"expired":  {t.mesh.CA, "spiffe://cluster.local/ns/twin/sa/web", nil, mesh, true, -time.Second},
+		"other":    {t.mesh.CA, "spiffe://cluster.local/ns/twin/sa/other", []string{"a.example", "b.example"}, mesh, true, day},
+		"outside":  {t.foreign, "spiffe://outside", []string{"outside.example"}, []string{"h2", "http/1.1"}, false, day},
 	} {
-		cert, err := of.ca.Leaf(of.id, day, of.hosts...)
+		cert, err := of.ca.Leaf(of.id, of.valid, of.hosts...)
 		if err != nil {
 			return err
 		}
@@ -184,7 +189,7 @@ func (t *town) serve(ctx context.Context) error {
 		number         int
 		protocol, kind string
 	}
-	web := []port{{8080, "http", "web"}, {8090, "tcp", "web"}, {8443, "http", "outside"}, {8081, "liar", ""}, {8082, "http", "impostor"}}
+	web := []port{{8080, "http", "web"}, {8090, "tcp", "web"}, {8443, "http", "outside"}, {8081, "liar", ""}, {8082, "http", "impostor"}, {8083, "http", "stranger"}, {8084, "http", "expired"}, {8085, "http", "other"}, {8086, "mute", ""}}
 	app := []port{{8080, "http", ""}, {8081, "http", ""}, {8082, "http", ""}, {8083, "http", ""}, {8084, "tcp", ""}}
 	// Ports 80 to 84 are for what is passed to the services' own addresses.
 	bare := []port{{80, "http", ""}, {81, "http", ""}, {82, "http", ""}, {83, "http", ""}, {84, "tcp", ""}, {443, "http", "outside"}, {8080, "http", ""}, {8090, "tcp", ""}, {8443, "http", "outside"}}

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/outrigger-mesh/outrigger/internal/testmesh"
 )
 
@@ -165,6 +167,10 @@ func (o *origin) handle(pod string, tcp *net.TCPConn, protocol string, config *t
 	if err != nil {
 		return
 	}
+	if protocol == "mute" {
+		_, _ = s.in.Discard(s.in.Buffered()) // a reset would be the answer to what is unread
+		return
+	}
 	if protocol == "liar" {
 		_, _ = io.WriteString(tcp, "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
 		_ = tcp.CloseWrite()
@@ -227,20 +233,21 @@ func (s *served) serveTCP() {
 		s.origin.change(func() { a.end = why(err) })
 		return
 	}
-	s.write(script.raw, script.wait)
+	s.write(script.raw, script.wait, script.end == "close")
 	s.finish(script.end, a)
 	if script.end == "" {
-		s.echo(a)
+		s.echo(a, 0)
 	}
 }
 
 // echo sends back what comes, until the end of the stream.
-func (s *served) echo(a *attempt) {
+func (s *served) echo(a *attempt, lag time.Duration) {
 	b := make([]byte, 16<<10)
 	for {
 		n, err := s.in.Read(b)
 		s.origin.change(func() { a.body += string(b[:n]) })
 		if n > 0 {
+			time.Sleep(lag)
 			_, _ = s.conn.Write(b[:n])
 		}
 		if err != nil {
@@ -253,16 +260,32 @@ func (s *served) echo(a *attempt) {
 	}
 }
 
-func (s *served) write(parts []string, wait time.Duration) {
+// write writes parts; the last one goes out with the end of the connection, where
+// that follows: else the next request might be sent on it before the end is seen.
+func (s *served) write(parts []string, wait time.Duration, closing bool) {
 	time.Sleep(wait)
 	for i, part := range parts {
 		if i > 0 {
 			time.Sleep(pause)
 		}
+		if closing && i == len(parts)-1 {
+			s.hold()
+		}
 		if _, err := io.WriteString(s.conn, part); err != nil {
 			return
 		}
 	}
+}
+
+// hold keeps what is written back until the connection is closed.
+func (s *served) hold() {
+	raw, err := s.tcp.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Control(func(fd uintptr) { // without it the test is only less sure
+		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_CORK, 1) //nolint:gosec // descriptors are small
+	})
 }
 
 // finish ends a connection as the script says.

@@ -28,12 +28,12 @@ func (s *served) serveHTTP1() bool {
 	if parts == nil {
 		parts = []string{render(script.reply, s.pod, strings.HasPrefix(a.head, "HEAD "))}
 	}
-	s.write(parts, script.wait)
+	s.write(parts, script.wait, script.end == "close")
 	if script.early && script.end == "" && !s.readBody(a) {
 		return false
 	}
 	if script.tunnel {
-		s.echo(a)
+		s.echo(a, script.lag)
 		return false
 	}
 	s.finish(script.end, a)

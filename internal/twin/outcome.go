@@ -102,7 +102,7 @@ func compare(name string, envoy, ours outcome, loose []string) (diffs []Differen
 	for p := range parts {
 		e, inE := envoy[p]
 		o, inO := ours[p]
-		if g := group(p); (!e1[g] || !o1[g]) && !summary[g] && !strings.HasSuffix(p, ".status") {
+		if g := group(p); (!e1[g] || !o1[g]) && !summary[g] && !telling(p) {
 			continue // all of it is missing on one side, which its count or status tells
 		}
 		if e == o && inE == inO || slices.ContainsFunc(loose, func(l string) bool { return glob(l, p) }) {
@@ -124,6 +124,11 @@ func compare(name string, envoy, ours outcome, loose []string) (diffs []Differen
 	slices.SortFunc(diffs, func(a, b Difference) int { return cmp.Compare(a.Part, b.Part) })
 	slices.SortFunc(order, func(a, b Difference) int { return cmp.Compare(a.Part, b.Part) })
 	return diffs, order
+}
+
+// telling reports whether a part stands for all of a message that one side lacks.
+func telling(part string) bool {
+	return slices.ContainsFunc([]string{".status", ".reset", ".bytes"}, func(s string) bool { return strings.HasSuffix(part, s) })
 }
 
 // summary are the groups of parts that are not of one message or line.

@@ -121,7 +121,9 @@ func (p *player) handshake(c *call) bool {
 			c.parts["tls.error"] = err.Error()
 			return false
 		}
-		config.Certificates = []tls.Certificate{cert}
+		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { // whomever the server trusts
+			return &cert, nil
+		}
 	}
 	secure := tls.Client(c.tcp, config)
 	if err := secure.Handshake(); err != nil {

@@ -22,6 +22,11 @@ type Report struct {
 	Open  []Difference
 	Stale []Entry
 	Order []Difference
+	// Gone are recorded differences that do not occur any more, or differ otherwise.
+	Gone []Difference
+	// Unseen are alterations that no request has met, and requests that met one that is
+	// not meant for them.
+	Unseen []string
 	// Explained counts differences by entry.
 	Explained map[int]int
 
@@ -30,8 +35,13 @@ type Report struct {
 	partial bool // not all of the corpus was played
 }
 
-// judge sorts the differences into explained and open ones.
-func (r *Report) judge(listed []Entry) {
+// judge sorts the differences into explained and open ones: an explained one has a
+// reason in the list, and is just as it was recorded; without a record that is not asked.
+func (r *Report) judge(listed []Entry, recorded []Difference) {
+	known := map[Difference]bool{}
+	for _, d := range recorded {
+		known[d] = false
+	}
 	r.listed, r.Explained = listed, map[int]int{}
 	for i := range r.diffs {
 		explained := false
@@ -41,8 +51,15 @@ func (r *Report) judge(listed []Entry) {
 				explained = true
 			}
 		}
-		if !explained {
+		_, same := known[r.diffs[i]]
+		known[r.diffs[i]] = true
+		if !explained || !same && recorded != nil {
 			r.Open = append(r.Open, r.diffs[i])
+		}
+	}
+	for _, d := range recorded {
+		if !known[d] && !r.partial {
+			r.Gone = append(r.Gone, d)
 		}
 	}
 	for j := range listed {
@@ -53,7 +70,9 @@ func (r *Report) judge(listed []Entry) {
 }
 
 // Failed reports whether anything is left to be fixed or explained.
-func (r *Report) Failed() bool { return len(r.Open)+len(r.Stale)+len(r.Config) > 0 }
+func (r *Report) Failed() bool {
+	return len(r.Open)+len(r.Stale)+len(r.Gone)+len(r.Config)+len(r.Unseen) > 0
+}
 
 // Write prints the report; all prints what is explained or not judged too.
 func (r *Report) Write(w io.Writer, all bool) {
@@ -82,17 +101,26 @@ func (r *Report) Write(w io.Writer, all bool) {
 		out("\nstale entry, docs/differences.md:%d: %s: %s no longer occurs\n", e.Line, strings.Join(e.Trials, ", "), strings.Join(e.Parts, ", "))
 	}
 	if len(r.Open) > 0 {
-		out("\ndifferences that nothing explains:\n")
+		out("\ndifferences that nothing explains, or that are not as they were recorded:\n")
 		for _, d := range r.Open {
 			out("  %v\n", d)
 		}
+	}
+	if len(r.Gone) > 0 {
+		out("\nrecorded differences that have not occurred:\n")
+		for _, d := range r.Gone {
+			out("  %v\n", d)
+		}
+	}
+	for _, u := range r.Unseen {
+		out("\nan alteration was not seen as it should be: %s\n", u)
 	}
 	for _, a := range r.Altered {
 		out("\naltered on purpose for Outrigger alone: %s\n", a)
 	}
 	explained := len(r.diffs) - len(r.Open)
-	out("\n%d requests, %d differences: %d explained by %d entries, %d not explained; %d stale entries\n",
-		r.Trials, len(r.diffs), explained, len(r.Explained), len(r.Open), len(r.Stale))
+	out("\n%d requests, %d differences: %d explained by %d entries, %d not explained; %d stale entries, %d not as recorded\n",
+		r.Trials, len(r.diffs), explained, len(r.Explained), len(r.Open), len(r.Stale), len(r.Gone))
 }
 
 func (r *Report) writeListed(out func(string, ...any), all bool) {

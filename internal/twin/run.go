@@ -25,8 +25,9 @@ type Config struct {
 	Alter string
 	// Only keeps the trials whose name matches the pattern; empty keeps all.
 	Only string
-	// Listed are the differences that are explained.
-	Listed []Entry
+	// Listed are the differences that are explained, Recorded what exactly they are.
+	Listed   []Entry
+	Recorded []Difference
 	// Progress receives a line for each step.
 	Progress func(string)
 }
@@ -36,38 +37,87 @@ const workers = 12
 
 // Run plays the corpus through both proxies and judges what differs.
 func Run(ctx context.Context, c Config) (*Report, error) {
-	if _, ok := alterations[c.Alter]; c.Alter != "" && !ok {
+	if _, ok := alterations[c.Alter]; c.Alter != "" && c.Alter != AlterAll && !ok {
 		return nil, fmt.Errorf("cannot alter %q, only %s", c.Alter, strings.Join(Alterations(), ", "))
 	}
 	trials, err := chosen(c.Only)
 	if err != nil {
 		return nil, err
 	}
+	if c.Alter == AlterAll {
+		trials = slices.DeleteFunc(trials, func(t trial) bool { return !meeting(t.name) })
+	}
 	t, err := build(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	outcomes := map[Proxy][]outcome{}
-	for _, p := range []Proxy{Outrigger, Envoy} {
-		if outcomes[p], err = t.run(ctx, c, p, trials); err != nil {
-			return nil, errors.Join(err, t.close())
-		}
+	r, err := t.compare(ctx, c, trials)
+	if err = errors.Join(err, t.close()); err != nil {
+		return nil, err
 	}
-	r := &Report{Trials: len(trials), Families: families(trials), partial: c.Only != ""}
-	if c.Alter == "" {
+	return r, nil
+}
+
+// compare runs both proxies, and Outrigger once more for each alteration if all are
+// asked for.
+func (t *town) compare(ctx context.Context, c Config, trials []trial) (*Report, error) {
+	alter := c.Alter
+	if alter == AlterAll {
+		alter = ""
+	}
+	ours, err := t.run(ctx, c, playing{Outrigger, alter, firstPorts[Outrigger]}, trials)
+	if err != nil {
+		return nil, err
+	}
+	theirs, err := t.run(ctx, c, playing{Envoy, "", firstPorts[Envoy]}, trials)
+	if err != nil {
+		return nil, err
+	}
+	r := report(c, trials, theirs, ours)
+	if alter == "" {
 		r.Config = t.sameConfig()
 	} else if r.Altered = t.altered(); len(r.Altered) == 0 {
-		return nil, errors.Join(fmt.Errorf("no route was altered by %q", c.Alter), t.close())
+		return nil, fmt.Errorf("no route was altered by %q", alter)
 	}
 	for _, e := range t.subjects[0].relays[Envoy].Edits() {
 		r.Edits = append(r.Edits, e.String())
 	}
+	if c.Alter != AlterAll {
+		return r, nil
+	}
+	for i, kind := range Alterations() {
+		if ours, err = t.run(ctx, c, playing{Outrigger, kind, alteredPorts + i*len(trials)}, trials); err != nil {
+			return nil, err
+		}
+		a := alterations[kind]
+		altered := t.altered()
+		if len(altered) == 0 {
+			return nil, fmt.Errorf("no route was altered by %q", kind)
+		}
+		found := report(c, trials, theirs, ours)
+		r.Altered = append(r.Altered, altered...)
+		r.Unseen = append(r.Unseen, a.unseen(kind, found)...)
+		say(c, "%s: %s %s: %d differences", kind, a.route, a.what, len(found.Open))
+	}
+	return r, nil
+}
+
+// report compares and judges outcomes.
+func report(c Config, trials []trial, theirs, ours []outcome) *Report {
+	r := &Report{Trials: len(trials), Families: families(trials), partial: c.Only != "" || c.Alter == AlterAll}
 	for i := range trials {
-		diffs, order := compare(trials[i].name, outcomes[Envoy][i], outcomes[Outrigger][i], trials[i].loose)
+		diffs, order := compare(trials[i].name, theirs[i], ours[i], trials[i].loose)
 		r.diffs, r.Order = append(r.diffs, diffs...), append(r.Order, order...)
 	}
-	r.judge(c.Listed)
-	return r, t.close()
+	r.judge(c.Listed, c.Recorded)
+	return r
+}
+
+// playing is one proxy's turn.
+type playing struct {
+	proxy     Proxy
+	alter     string // what is altered, or nothing
+	firstPort int    // the client's of the first trial
 }
 
 // chosen returns the trials whose names match.
@@ -102,13 +152,14 @@ func families(trials []trial) map[string]int {
 
 // run starts one proxy in all subjects, plays all trials and returns what came of
 // them.
-func (t *town) run(ctx context.Context, c Config, p Proxy, trials []trial) (_ []outcome, err error) {
+func (t *town) run(ctx context.Context, c Config, turn playing, trials []trial) (_ []outcome, err error) {
+	p := turn.proxy
 	ctx, cancel := context.WithCancel(ctx)
 	var serving sync.WaitGroup
 	defer serving.Wait()
 	defer cancel()
 	o := startOptions{envoy: c.Envoy}
-	if a, ok := alterations[c.Alter]; ok && p == Outrigger {
+	if a, ok := alterations[turn.alter]; ok {
 		o.alter = a.apply
 	}
 	say(c, "starting %s in %d pods", p, len(t.subjects))
@@ -130,7 +181,7 @@ func (t *town) run(ctx context.Context, c Config, p Proxy, trials []trial) (_ []
 		scripts[number(i)] = trials[i].answers
 	}
 	t.origin.begin(scripts)
-	results, err := t.playAll(ctx, p, trials)
+	results, err := t.playAll(ctx, turn.firstPort, trials)
 	for _, s := range t.subjects {
 		if s.pod.SidecarPID() == 0 {
 			err = errors.Join(err, fmt.Errorf("%s in %s has ended: %s", p, s.name, tail(s.pod.SidecarLog())))
@@ -156,8 +207,11 @@ func (t *town) run(ctx context.Context, c Config, p Proxy, trials []trial) (_ []
 // gives.
 var firstPorts = map[Proxy]int{Outrigger: 20000, Envoy: 24000}
 
-func (t *town) playAll(ctx context.Context, p Proxy, trials []trial) ([]*played, error) {
-	player := &player{pods: t.pods, ca: t.mesh.CA, foreign: t.foreign, firstPort: firstPorts[p]}
+// alteredPorts are those of the first of all alterations, of which each plays few.
+const alteredPorts = 22000
+
+func (t *town) playAll(ctx context.Context, firstPort int, trials []trial) ([]*played, error) {
+	player := &player{pods: t.pods, ca: t.mesh.CA, foreign: t.foreign, firstPort: firstPort}
 	results := make([]*played, len(trials))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(workers)

@@ -70,8 +70,9 @@ type answer struct {
 	end string
 	// early answers before the request's body is read.
 	early bool
-	// tunnel echoes bytes after the answer.
+	// tunnel echoes bytes after the answer, each time after a lag.
 	tunnel bool
+	lag    time.Duration
 }
 
 // reply is a response in parts.

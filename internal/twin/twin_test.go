@@ -3,6 +3,7 @@ package twin
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -51,14 +52,22 @@ func TestAnAlteredRouteIsReportedAndNothingElse(t *testing.T) {
 		t.Errorf("an outcome differs from itself: %v", d)
 	}
 	r := &Report{diffs: diffs}
-	r.judge([]Entry{{Trials: []string{"outbound/malformed/*"}, Parts: []string{"*"}, Reason: "other"}})
+	r.judge([]Entry{{Trials: []string{"outbound/malformed/*"}, Parts: []string{"*"}, Reason: "other"}}, nil)
 	if len(r.Open) != 3 || len(r.Stale) != 1 || !r.Failed() {
 		t.Errorf("got %d open differences and %d stale entries, want 3 and 1", len(r.Open), len(r.Stale))
 	}
 	r = &Report{diffs: diffs}
-	r.judge([]Entry{{Trials: []string{"*/match/exact"}, Parts: []string{"upstream*", "response.header x-pod", "log*.cluster"}, Reason: "why"}})
+	why := []Entry{{Trials: []string{"*/match/exact"}, Parts: []string{"upstream*", "response.header x-pod", "log*.cluster"}, Reason: "why"}}
+	r.judge(why, diffs)
 	if r.Failed() || r.Explained[0] != 3 {
 		t.Errorf("got %d open differences, want all explained", len(r.Open))
+	}
+	recorded := slices.Clone(diffs)
+	recorded[0].Outrigger = "outbound|80|v3|routes"
+	r = &Report{diffs: diffs}
+	r.judge(why, recorded)
+	if len(r.Open) != 1 || len(r.Gone) != 1 {
+		t.Errorf("got %d open differences and %d gone, want one that is not as it was recorded", len(r.Open), len(r.Gone))
 	}
 }
 

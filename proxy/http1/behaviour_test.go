@@ -123,6 +123,16 @@ func TestExpectationIsAnsweredOrPassedOn(t *testing.T) {
 		send(t, up, okResponse)
 		expect(t, down, okResponse)
 	})
+	t.Run("said without being asked", func(t *testing.T) {
+		t.Parallel()
+		down, up := proxied(t, http1.ServerOptions{Proxy100Continue: true})
+		send(t, down, "GET / HTTP/1.1\r\nHost: h\r\nInterim: yes\r\n\r\n")
+		expect(t, up, "GET / HTTP/1.1\r\nhost: h\r\ninterim: yes\r\n\r\n")
+		send(t, up, interim)
+		expect(t, down, interim)
+		send(t, up, okResponse)
+		expect(t, down, okResponse)
+	})
 	t.Run("refused by the upstream", func(t *testing.T) {
 		t.Parallel()
 		down, up := proxied(t, http1.ServerOptions{Proxy100Continue: true})

@@ -303,6 +303,9 @@ func (p *fieldParser) option(token string, h *httpmsg.Header, o *options) error 
 			name == "x-forwarded-proto") {
 			return errConnection
 		}
+		if p.request && name == "host" { // taken away, as any other
+			p.sp.hosts = 0
+		}
 		h.Del(name)
 	}
 	return nil

@@ -1,6 +1,10 @@
 package http1
 
-import "strconv"
+import (
+	"strconv"
+
+	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
+)
 
 // ProtocolError is a request that is answered by the codec's owner and not served:
 // the status Envoy gives, its response code detail, and whether it earns the flag
@@ -12,6 +16,13 @@ type ProtocolError struct {
 	// Violation is true where the downstream broke the protocol (flag DPE), false
 	// where it was merely refused.
 	Violation bool
+	// Method and Path are of a head that was read to its end, else empty.
+	Method, Path string
+}
+
+// missingHost refuses a request that names none.
+func missingHost(r *httpmsg.Request) error {
+	return &ProtocolError{Status: 400, Details: "missing_host_header", Method: r.Method, Path: r.Path}
 }
 
 // Error returns the detail with the status.
@@ -22,24 +33,23 @@ func (e *ProtocolError) Error() string {
 // What the parsers refuse, with the details that Envoy logs. A response that breaks
 // one of these rules is a protocol error of the upstream, whatever the status.
 var (
-	errSyntax         = &ProtocolError{400, "http1.codec_error", true}
-	errCharacters     = &ProtocolError{400, "http1.invalid_characters", true}
-	errURL            = &ProtocolError{400, "http1.invalid_url", true}
-	errScheme         = &ProtocolError{400, "http1.invalid_scheme", true}
-	errPlainScheme    = &ProtocolError{403, "http1.https_url_on_plaintext_connection", true}
-	errConnection     = &ProtocolError{400, "http1.connection_header_rejected", true}
-	errCoding         = &ProtocolError{501, "http1.invalid_transfer_encoding", true}
-	errConnectCoding  = &ProtocolError{501, "http1.invalid_transfer_encoding", true}
-	errConnectLength  = &ProtocolError{400, "http1.body_disallowed", true}
-	errLengthCoding   = &ProtocolError{400, "http1.content_length_and_chunked_not_allowed", true}
-	errTooLarge       = &ProtocolError{431, "http1.headers_too_large", true}
-	errTooMany        = &ProtocolError{431, "http1.too_many_headers", true}
-	errLowVersion     = &ProtocolError{426, "low_version", true}
-	errMissingHost    = &ProtocolError{400, "missing_host_header", false}
-	errAuthority      = &ProtocolError{400, "http.invalid_authority", true}
-	errAbandoned      = &ProtocolError{0, "downstream_remote_disconnect", false}
-	errHeadTimeout    = &ProtocolError{408, "request_header_timeout", false}
-	errNoContent      = &ProtocolError{502, "http1.content_not_allowed", true}
-	errUpgradeRefused = &ProtocolError{502, "http1.unexpected_upgrade", true}
-	errInterimFlood   = &ProtocolError{502, "http1.too_many_interim_responses", true}
+	errSyntax         = &ProtocolError{Status: 400, Details: "http1.codec_error", Violation: true}
+	errCharacters     = &ProtocolError{Status: 400, Details: "http1.invalid_characters", Violation: true}
+	errURL            = &ProtocolError{Status: 400, Details: "http1.invalid_url", Violation: true}
+	errScheme         = &ProtocolError{Status: 400, Details: "http1.invalid_scheme", Violation: true}
+	errPlainScheme    = &ProtocolError{Status: 403, Details: "http1.https_url_on_plaintext_connection", Violation: true}
+	errConnection     = &ProtocolError{Status: 400, Details: "http1.connection_header_rejected", Violation: true}
+	errCoding         = &ProtocolError{Status: 501, Details: "http1.invalid_transfer_encoding", Violation: true}
+	errConnectCoding  = &ProtocolError{Status: 501, Details: "http1.invalid_transfer_encoding", Violation: true}
+	errConnectLength  = &ProtocolError{Status: 400, Details: "http1.body_disallowed", Violation: true}
+	errLengthCoding   = &ProtocolError{Status: 400, Details: "http1.content_length_and_chunked_not_allowed", Violation: true}
+	errTooLarge       = &ProtocolError{Status: 431, Details: "http1.headers_too_large", Violation: true}
+	errTooMany        = &ProtocolError{Status: 431, Details: "http1.too_many_headers", Violation: true}
+	errLowVersion     = &ProtocolError{Status: 426, Details: "low_version", Violation: true}
+	errAuthority      = &ProtocolError{Status: 400, Details: "http.invalid_authority", Violation: true}
+	errAbandoned      = &ProtocolError{Status: 0, Details: "downstream_remote_disconnect"}
+	errHeadTimeout    = &ProtocolError{Status: 408, Details: "request_header_timeout"}
+	errNoContent      = &ProtocolError{Status: 502, Details: "http1.content_not_allowed", Violation: true}
+	errUpgradeRefused = &ProtocolError{Status: 502, Details: "http1.unexpected_upgrade", Violation: true}
+	errInterimFlood   = &ProtocolError{Status: 502, Details: "http1.too_many_interim_responses", Violation: true}
 )

@@ -34,7 +34,7 @@ var errGone = errors.New("downstream left")
 
 func (f *forwarder) ServeExchange(w httpmsg.ResponseWriter, r *httpmsg.Request) {
 	r.Interim = nil
-	if r.Header.Has("expect") {
+	if r.Header.Has("expect") || r.Header.Has("interim") { // it allocates
 		r.Interim = w.WriteInterim
 	}
 	watcher := w.(httpmsg.Watcher)

@@ -93,6 +93,9 @@ const protocolLen = len("HTTP/1.1")
 // version reads the protocol and the end of the request line. Any other version
 // than 1.1 is treated as 1.0, as Envoy does, but only 1.0 can be admitted.
 func (p *requestParser) version(b []byte, i int, r *httpmsg.Request) (int, error) {
+	if i < len(b) && b[i] == '\r' { // none, which is of old
+		return 0, errLowVersion
+	}
 	v := b[i:min(len(b), i+protocolLen)]
 	const shape = "HTTP/"
 	if n := min(len(v), len(shape)); string(v[:n]) != shape[:n] {
@@ -217,11 +220,9 @@ func (p *requestParser) target(r *httpmsg.Request, target string) error {
 	case p.sp.hosts > 1:
 		return errAuthority
 	case p.sp.hosts == 0 && !p.http10:
-		return errMissingHost
+		return missingHost(r)
 	case !validAuthority(r.Authority) || p.sp.host != r.Authority && !validAuthority(p.sp.host):
 		return errAuthority
-	case r.Authority == "" && !p.http10:
-		return errMissingHost
 	}
 	return nil
 }
@@ -301,7 +302,7 @@ func method(b []byte) string {
 	case "OPTIONS":
 		return "OPTIONS"
 	case "CONNECT", "TRACE", "COPY", "LOCK", "MKCOL", "MOVE", "PROPFIND", "PROPPATCH", "SEARCH", "UNLOCK",
-		"BIND", "REBIND", "UNBIND", "ACL", "REPORT", "MKACTIVITY", "CHECKOUT", "MERGE", "M-SEARCH", "NOTIFY",
+		"BIND", "REBIND", "UNBIND", "ACL", "REPORT", "MKACTIVITY", "CHECKOUT", "MERGE", "MSEARCH", "NOTIFY",
 		"SUBSCRIBE", "UNSUBSCRIBE", "PURGE", "MKCALENDAR", "LINK", "UNLINK", "SOURCE", "QUERY":
 		return text(b)
 	default:

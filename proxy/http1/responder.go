@@ -61,8 +61,8 @@ func (w *responder) WriteInterim(status int, h *httpmsg.Header) error {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if status == 100 && (!w.c.parser.sp.expect || w.c.parser.expect && !w.c.body.wantContinue.Swap(false)) {
-		return nil // nobody waits for it, or it was sent on our own account
+	if status == 100 && w.c.parser.expect && !w.c.body.wantContinue.Swap(false) {
+		return nil // it was sent on our own account
 	}
 	w.s.open(w.c.conn)
 	defer w.s.close()

@@ -70,6 +70,7 @@ func TestRequestHeads(t *testing.T) {
 			want: "POST http h / body=a",
 		},
 		{name: "one hundred headers", raw: "GET / HTTP/1.1\r\nHost: h\r\n" + many + "\r\n", want: "GET http h /" + strings.Repeat(" [a: b]", 99)},
+		{name: "empty host", raw: "GET / HTTP/1.1\r\nHost:\r\n\r\n", want: "GET http  /"},
 		{name: "unknown expectation passes", raw: "GET / HTTP/1.1\r\nHost: h\r\nExpect: x\r\n\r\n", want: "GET http h / [expect: x]"},
 
 		{name: "101 headers", raw: "GET / HTTP/1.1\r\nHost: h\r\na: b\r\n" + many + "\r\n", status: 431, details: "http1.too_many_headers"},
@@ -97,6 +98,9 @@ func TestRequestHeads(t *testing.T) {
 		{name: "absolute form with user", raw: "GET http://a@b/ HTTP/1.1\r\nHost: b\r\n\r\n", status: 400, details: "http1.invalid_url"},
 		{name: "no host", raw: "GET / HTTP/1.1\r\n\r\n", status: 400, details: "missing_host_header"},
 		{name: "no host with absolute form", raw: "GET http://h/ HTTP/1.1\r\n\r\n", status: 400, details: "missing_host_header"},
+		{name: "host that is nominated", raw: "GET / HTTP/1.1\r\nHost: h\r\nConnection: host\r\n\r\n", status: 400, details: "missing_host_header"},
+		{name: "no version", raw: "GET / \r\nHost: h\r\n\r\n", status: 426, details: "low_version"},
+		{name: "method of another protocol", raw: "M-SEARCH * HTTP/1.1\r\nHost: h\r\n\r\n", status: 400, details: "http1.codec_error"},
 		{name: "two hosts", raw: "GET / HTTP/1.1\r\nHost: h\r\nHost: h\r\n\r\n", status: 400, details: "http.invalid_authority"},
 		{name: "host with a space", raw: "GET / HTTP/1.1\r\nHost: h i\r\n\r\n", status: 400, details: "http.invalid_authority"},
 		{name: "space before colon", raw: "GET / HTTP/1.1\r\nHost: h\r\na : b\r\n\r\n", status: 400, details: "http1.codec_error"},

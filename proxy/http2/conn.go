@@ -136,7 +136,7 @@ func (c *conn) init(nc net.Conn, set *Settings, initial []byte, sd side) {
 	c.fr.SetMaxReadFrameSize(minFrameSize)
 	c.dec = hpack.NewDecoder(DefaultHeaderTableSize, c.head.field) // what a peer starts with
 	c.dec.SetAllowedMaxDynamicTableSize(c.set.HeaderTableSize)
-	c.dec.SetMaxStringLength(c.set.MaxHeadBytes)
+	c.dec.SetMaxStringLength(maxBlock(c.set.MaxHeadBytes)) // one that is too long costs its stream
 	c.head.c = c
 	c.w.init(nc, c.streamIdle)
 	c.streams = make(map[uint32]*stream)

@@ -39,6 +39,11 @@ type ProtocolError struct {
 	Status int
 }
 
+// OverLimit reports whether no rule was broken, but a limit of ours was exceeded.
+func (e *ProtocolError) OverLimit() bool {
+	return e.Details == detailTooMany || e.Details == detailTooLarge
+}
+
 // Error returns the detail.
 func (e *ProtocolError) Error() string { return e.Details }
 
@@ -52,6 +57,7 @@ const (
 	detailHeader    = "http2.invalid.header.field"
 	detailMessage   = "http2.violation.of.messaging.rule"
 	detailTooMany   = "http2.too_many_headers"
+	detailTooLarge  = "http2.header_list_size_too_large"
 	detailReset     = "http2.remote_reset"
 	detailRefused   = "http2.remote_refuse"
 	detailEmpty     = "http2.inbound_empty_frames_flood"
@@ -115,7 +121,7 @@ func upstreamReset(code uint32) error {
 // upstreamViolation is what an exchange ends with whose upstream broke a rule. A head
 // beyond our limits breaks none: Envoy takes its own reset for the upstream's.
 func upstreamViolation(details string) error {
-	if details == detailTooMany {
+	if details == detailTooMany || details == detailTooLarge {
 		return upstreamReset(codeInternal)
 	}
 	return &flow.Error{

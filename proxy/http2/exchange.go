@@ -311,6 +311,13 @@ func (b *requestBody) Received() int64 {
 	return b.x.in.read
 }
 
+// Arrived is the number of content bytes that are here, read or not.
+func (b *requestBody) Arrived() int64 {
+	b.x.stream.c.mu.Lock()
+	defer b.x.stream.c.mu.Unlock()
+	return b.x.in.read + int64(b.x.in.size)
+}
+
 // Interrupt ends a Read that waits, and fails others until Resume.
 func (b *requestBody) Interrupt() { b.x.interrupt(true) }
 

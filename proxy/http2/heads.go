@@ -90,7 +90,11 @@ func (h *headParser) field(f hpack.HeaderField) {
 	}
 	h.count++
 	h.size += len(f.Name) + len(f.Value)
-	if h.size > h.c.set.MaxHeadBytes || h.count > h.c.set.MaxHeaders {
+	switch {
+	case h.size > h.c.set.MaxHeadBytes:
+		h.refuse(&ProtocolError{Code: codeInternal, Details: detailTooLarge})
+		return
+	case h.count > h.c.set.MaxHeaders:
 		h.refuse(&ProtocolError{Code: codeInternal, Details: detailTooMany})
 		return
 	}
@@ -273,7 +277,7 @@ func (c *conn) readContinuation(n int, flags byte) error {
 // decoded on, so that the tables of both ends stay the same, but not without end.
 func (c *conn) decode(b []byte, flags byte) error {
 	h := &c.head
-	if h.raw += len(b); h.raw > 2*c.set.MaxHeadBytes+minFrameSize {
+	if h.raw += len(b); h.raw > maxBlock(c.set.MaxHeadBytes) {
 		return connError(codeEnhanceYourCalm, detailTooMany)
 	}
 	if _, err := c.dec.Write(b); err != nil {
@@ -292,6 +296,9 @@ func (c *conn) decode(b []byte, flags byte) error {
 	c.unwatchHead()
 	return c.side.closeHead()
 }
+
+// maxBlock is how long the block of a head may be that is over the limit.
+func maxBlock(limit int) int { return 2*limit + minFrameSize }
 
 // headTimeout is how long a head may take that does not come at once.
 const headTimeout = int64(60e9)

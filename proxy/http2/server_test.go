@@ -136,7 +136,8 @@ func TestHeadLimits(t *testing.T) {
 			}
 			return f
 		}(),
-		"size": {"a", strings.Repeat("x", 30<<10), "b", strings.Repeat("y", 31<<10)},
+		"one value": {"a", strings.Repeat("x", 70<<10)},
+		"size":      {"a", strings.Repeat("x", 30<<10), "b", strings.Repeat("y", 31<<10)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, _, _ := downstream(t, http2.ServerOptions{}, ok200)

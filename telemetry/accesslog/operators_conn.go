@@ -129,7 +129,7 @@ func handshakeFailure(dst []byte, r *flow.Record) ([]byte, bool) {
 }
 
 func tlsVersion(dst []byte, r *flow.Record) ([]byte, bool) {
-	if r.Conn == nil || !r.Conn.TLS.Established {
+	if r.Conn == nil {
 		return dst, false
 	}
 	switch r.Conn.TLS.Version {
@@ -165,7 +165,7 @@ var ciphers = map[uint16]string{
 }
 
 func tlsCipher(dst []byte, r *flow.Record) ([]byte, bool) {
-	if r.Conn == nil || !r.Conn.TLS.Established {
+	if r.Conn == nil {
 		return dst, false
 	}
 	return str(dst, ciphers[r.Conn.TLS.CipherSuite])

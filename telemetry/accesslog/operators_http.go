@@ -85,7 +85,8 @@ func requestHeader(r *flow.Record, name string) (string, bool) {
 	case ":path":
 		return r.Request.Path, r.Request.Path != ""
 	case ":authority", "host":
-		return r.Request.Authority, r.Request.Authority != ""
+		// Without a head the request was refused while that was read.
+		return r.Request.Authority, r.Request.Authority != "" || r.HTTP && r.Request.Head != nil
 	case ":scheme":
 		return scheme(r)
 	default:

@@ -38,7 +38,9 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	f.StringVar(&c.BinDir, "bin", "", "folder of Outrigger's binaries (empty: they are built)")
 	f.StringVar(&c.Only, "only", "", "play only the requests whose name matches, * stands for any text")
 	list := f.String("list", "docs/differences.md", "the explained differences")
-	f.StringVar(&c.Alter, "alter", "", "alters one route of what Outrigger gets, so that the run has to fail: "+strings.Join(twin.Alterations(), ", "))
+	record := f.String("record", "internal/twin/testdata/differences.tsv", "what exactly they are")
+	update := f.Bool("update", false, "write the record anew, from this run")
+	f.StringVar(&c.Alter, "alter", "", "alters one route of what Outrigger gets, so that the run has to fail; "+twin.AlterAll+" tries each of: "+strings.Join(twin.Alterations(), ", "))
 	all := f.Bool("all", false, "print explained differences too")
 	if err := f.Parse(args); err != nil {
 		return err
@@ -50,13 +52,20 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	if c.Listed, err = twin.ReadList(*list); err != nil {
 		return err
 	}
+	if !*update {
+		if c.Recorded, err = twin.ReadRecord(*record); err != nil {
+			return err
+		}
+	}
 	report, err := twin.Run(ctx, c)
 	if err != nil {
 		return err
 	}
 	report.Write(out, *all)
 	switch {
-	case c.Alter == "":
+	case *update:
+		return report.WriteRecord(*record)
+	case c.Alter == "", c.Alter == twin.AlterAll:
 	case len(report.Open) == 0:
 		return fmt.Errorf("altered %s, and no request has met it", c.Alter)
 	default:
