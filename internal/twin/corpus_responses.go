@@ -73,9 +73,14 @@ var answered = []struct{ name, text, end string }{
 
 func (c *corpus) responses() {
 	for _, r := range answered {
-		t := c.rest("response/"+r.name, []answer{{raw: []string{r.text}, end: r.end}}, plain())
+		send := plain()
+		if r.text == "" { // a GET on a connection that was used before is repeated
+			c.route("response/"+r.name+", fresh", get(routesHost, "/fresh"), answer{raw: []string{""}, end: r.end})
+			send = post("", "content-length: 0")
+		}
+		t := c.rest("response/"+r.name, []answer{{raw: []string{r.text}, end: r.end}}, send)
 		if strings.Contains("reason|server and date|hop by hop|envoy headers|until close|chunked with trailers|204|100 first|close at once|reset in head", r.name) {
-			c.in("response/"+r.name, t.answers, get(serverHost, "/x"))
+			c.in("response/"+r.name, t.answers, strings.NewReplacer(routesHost, serverHost, plainPath, "/x").Replace(send))
 		}
 		if strings.Contains("headers kept|until close|chunked|304 with length|length too long", r.name) {
 			// Whether the proxy keeps its own connection after a HEAD is not to be seen.
@@ -173,11 +178,11 @@ func (c *corpus) retries() {
 	c.route("retry/slow once", get(routesHost, "/retry-slow"), answer{wait: 500 * time.Millisecond, end: "close"}, fine)
 	c.route("retry/slow always", get(routesHost, "/retry-slow"), answer{wait: 600 * time.Millisecond, end: "close"})
 	c.route("retry/none", get(routesHost, plainPath), busy, fine)
-	c.route("retry/none and reset", get(routesHost, plainPath), answer{raw: []string{""}, end: "reset"}, fine)
+	c.route("retry/none and reset", get(routesHost, "/fresh"), answer{raw: []string{""}, end: "reset"}, fine)
 	c.route("retry/none but asked for", get(routesHost, plainPath, "x-envoy-retry-on: 5xx", "x-envoy-max-retries: 1"), busy, fine)
 	c.route("retry/refused", get(routesHost, "/retry-refused"))
 	c.route("retry/by default 503", get(routesHost, "/exact"), busy, fine)
-	c.route("retry/by default reset", get(routesHost, "/exact"), answer{raw: []string{""}, end: "reset"}, fine)
+	c.route("retry/by default reset", get(routesHost, "/retried-fresh"), answer{raw: []string{""}, end: "reset"}, fine)
 	c.route("retry/by default gRPC unavailable", req("POST", routesHost, "/exact", "content-type: application/grpc", "content-length: 0"),
 		answer{reply: &reply{status: 200, fields: fields("content-type: application/grpc", "grpc-status: 14")}}, fine)
 	c.route("retry/by default gRPC internal", req("POST", routesHost, "/exact", "content-type: application/grpc", "content-length: 0"),

@@ -195,6 +195,9 @@ func (t *town) run(ctx context.Context, c Config, turn playing, trials []trial) 
 	for i, r := range results {
 		o := r.parts
 		o.upstream(t.origin.attempts(number(i)))
+		if trials[i].streams != nil { // streams end side by side, and are logged as they end
+			slices.Sort(lines[r.local])
+		}
 		o.logged(lines[r.local])
 		o.tidy()
 		outcomes[i] = o
