@@ -71,6 +71,7 @@ var edges = map[string][]string{
 	"cmd/outrigger-init":              {"dnat/initcmd"},
 	"internal/house":                  {},
 	"internal/leak":                   {},
+	"proxy/httpmsg/msgtest":           {"proxy/httpmsg"},
 	"internal/oracle":                 {},
 	"internal/acceptance":             {"internal/testmesh"},
 	"internal/conformance":            {"internal/testmesh"},

@@ -15,6 +15,7 @@ import (
 	"github.com/outrigger-mesh/outrigger/flow"
 	"github.com/outrigger-mesh/outrigger/proxy/http1"
 	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
+	"github.com/outrigger-mesh/outrigger/proxy/httpmsg/msgtest"
 )
 
 const okResponse = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
@@ -46,9 +47,9 @@ func TestResponsesAreSerialised(t *testing.T) {
 	status := func(code int, length int64) *httpmsg.Response {
 		return &httpmsg.Response{Status: code, Body: httpmsg.NoBody, ContentLength: length}
 	}
-	unknown := text("abc")
+	unknown := msgtest.Text("abc")
 	unknown.ContentLength = httpmsg.Unknown
-	unknown10 := text("abc")
+	unknown10 := msgtest.Text("abc")
 	unknown10.ContentLength = httpmsg.Unknown
 	const get11, get10 = "GET / HTTP/1.1\r\nHost: h\r\n\r\n", "GET / HTTP/1.0\r\nHost: h\r\n\r\n"
 	const head = "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -58,20 +59,20 @@ func TestResponsesAreSerialised(t *testing.T) {
 		want          string
 		end           bool
 	}{
-		{"length", get11, with(text("abc"), "a", "1", "content-length", "7", "b", "2"), "HTTP/1.1 200 OK\r\na: 1\r\ncontent-length: 3\r\nb: 2\r\n\r\nabc", false},
-		{"empty", get11, text(""), "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", false},
+		{"length", get11, with(msgtest.Text("abc"), "a", "1", "content-length", "7", "b", "2"), "HTTP/1.1 200 OK\r\na: 1\r\ncontent-length: 3\r\nb: 2\r\n\r\nabc", false},
+		{"empty", get11, msgtest.Text(""), "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", false},
 		{"chunks", get11, unknown, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", false},
 		{"until close", get10, unknown10, "HTTP/1.0 200 OK\r\nconnection: close\r\n\r\nabc", true},
-		{"HTTP/1.0", get10, text("abc"), "HTTP/1.0 200 OK\r\nconnection: close\r\ncontent-length: 3\r\n\r\nabc", true},
-		{"HTTP/1.0 keep-alive", "GET / HTTP/1.0\r\nHost: h\r\nConnection: keep-alive\r\n\r\n", text("abc"), "HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 3\r\n\r\nabc", false},
-		{"HTTP/1.0 without host", "GET / HTTP/1.0\r\n\r\n", text("abc"), "HTTP/1.0 200 OK\r\nconnection: close\r\ncontent-length: 3\r\n\r\nabc", true},
-		{"head", head, text("abc"), "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n", false},
+		{"HTTP/1.0", get10, msgtest.Text("abc"), "HTTP/1.0 200 OK\r\nconnection: close\r\ncontent-length: 3\r\n\r\nabc", true},
+		{"HTTP/1.0 keep-alive", "GET / HTTP/1.0\r\nHost: h\r\nConnection: keep-alive\r\n\r\n", msgtest.Text("abc"), "HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 3\r\n\r\nabc", false},
+		{"HTTP/1.0 without host", "GET / HTTP/1.0\r\n\r\n", msgtest.Text("abc"), "HTTP/1.0 200 OK\r\nconnection: close\r\ncontent-length: 3\r\n\r\nabc", true},
+		{"head", head, msgtest.Text("abc"), "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n", false},
 		{"head with announced length", head, with(status(200, 9), "content-length", "9"), "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n", false},
 		{"head without length", head, status(200, httpmsg.Unknown), "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", false},
 		{"no content", get11, with(status(204, 0), "content-length", "5", "a", "b"), "HTTP/1.1 204 No Content\r\na: b\r\n\r\n", false},
 		{"not modified", get11, with(status(304, 9), "content-length", "9"), "HTTP/1.1 304 Not Modified\r\ncontent-length: 9\r\n\r\n", false},
 		{"not modified without length", get11, status(304, httpmsg.Unknown), "HTTP/1.1 304 Not Modified\r\n\r\n", false},
-		{"reply that closes", get11, with(text("abc"), "connection", "close"), "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 3\r\n\r\nabc", true},
+		{"reply that closes", get11, with(msgtest.Text("abc"), "connection", "close"), "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 3\r\n\r\nabc", true},
 		{"unknown status", get11, status(799, 0), "HTTP/1.1 799 Unknown\r\ncontent-length: 0\r\n\r\n", false},
 	}
 	for _, tt := range tests {
@@ -81,7 +82,7 @@ func TestResponsesAreSerialised(t *testing.T) {
 				if _, err := w.WriteResponse(tt.res); err != nil || !w.Started() {
 					t.Errorf("started %v: %v", w.Started(), err)
 				}
-				if _, err := w.WriteResponse(text("again")); err == nil {
+				if _, err := w.WriteResponse(msgtest.Text("again")); err == nil {
 					t.Error("a second response was accepted")
 				}
 			}))
@@ -157,7 +158,7 @@ func TestExpectationIsAnsweredOrPassedOn(t *testing.T) {
 
 func TestReplyWithoutReadingTheBody(t *testing.T) {
 	t.Parallel()
-	h := handlerFunc(func(w httpmsg.ResponseWriter, _ *httpmsg.Request) { _, _ = w.WriteResponse(text("ok")) })
+	h := handlerFunc(func(w httpmsg.ResponseWriter, _ *httpmsg.Request) { _, _ = w.WriteResponse(msgtest.Text("ok")) })
 	t.Run("that is there keeps the connection", func(t *testing.T) {
 		t.Parallel()
 		down, _ := serve(t, http1.ServerOptions{}, h)
@@ -204,7 +205,7 @@ func TestLargeBodiesArriveWhole(t *testing.T) {
 	go func() { // an origin that sends back what it got
 		_ = http1.NewServerConn(up, http1.ServerOptions{}).Serve(handlerFunc(func(w httpmsg.ResponseWriter, r *httpmsg.Request) {
 			b, _ := io.ReadAll(r.Body)
-			res := text(string(b))
+			res := msgtest.Text(string(b))
 			res.ContentLength = r.ContentLength
 			_, _ = w.WriteResponse(res)
 		}))
@@ -280,7 +281,7 @@ func TestRefusedUpgradeEndsTheConnection(t *testing.T) {
 
 func TestDownstreamThatLeavesIsNoticed(t *testing.T) {
 	t.Parallel()
-	near, up := pipe(t)
+	near, up := msgtest.Pipe(t)
 	f := newForwarder(near)
 	down, done := serve(t, http1.ServerOptions{}, f)
 	send(t, down, "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -322,7 +323,7 @@ func TestWatchingKeepsPipelinedRequests(t *testing.T) {
 
 func TestUploadThatIsCutIsTheDownstreamsFault(t *testing.T) {
 	t.Parallel()
-	near, up := pipe(t)
+	near, up := msgtest.Pipe(t)
 	f := newForwarder(near)
 	down, done := serve(t, http1.ServerOptions{}, f)
 	send(t, down, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nab")
@@ -357,7 +358,7 @@ func TestBadChunksAreNotForwarded(t *testing.T) {
 	for name, chunks := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			near, up := pipe(t)
+			near, up := msgtest.Pipe(t)
 			f := newForwarder(near)
 			down, done := serve(t, http1.ServerOptions{}, f)
 			send(t, down, "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"+chunks)
@@ -373,7 +374,7 @@ func TestBadChunksAreNotForwarded(t *testing.T) {
 
 func TestTrailersPassWhereEnabled(t *testing.T) {
 	t.Parallel()
-	near, up := pipe(t)
+	near, up := msgtest.Pipe(t)
 	f := &forwarder{up: http1.NewClientConn(near, http1.ClientOptions{EnableTrailers: true})}
 	f.abort = func() {}
 	down, _ := serve(t, http1.ServerOptions{EnableTrailers: true}, f)
@@ -392,7 +393,7 @@ func inMemory(o http1.ServerOptions, h httpmsg.Handler) (net.Conn, *http1.Server
 	return client, c, done
 }
 
-var answerOK = handlerFunc(func(w httpmsg.ResponseWriter, _ *httpmsg.Request) { _, _ = w.WriteResponse(text("ok")) })
+var answerOK = handlerFunc(func(w httpmsg.ResponseWriter, _ *httpmsg.Request) { _, _ = w.WriteResponse(msgtest.Text("ok")) })
 
 func TestSlowHeadIsCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -574,9 +575,9 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	}
 	g0, d0 := rest()
 	for i := range 20 {
-		near, up := pipe(t)
+		near, up := msgtest.Pipe(t)
 		f := newForwarder(near)
-		server, down := pipe(t)
+		server, down := msgtest.Pipe(t)
 		done := make(chan struct{})
 		go func() { _ = http1.NewServerConn(server, http1.ServerOptions{}).Serve(f); close(done) }()
 		inputs := []string{
@@ -634,6 +635,6 @@ func TestBodySurvivesAnAttemptThatDidNotReadIt(t *testing.T) {
 // dead is a connection whose other end never says anything.
 func dead(t *testing.T) net.Conn {
 	t.Helper()
-	near, _ := pipe(t)
+	near, _ := msgtest.Pipe(t)
 	return near
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/outrigger-mesh/outrigger/proxy/http1"
 	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
+	"github.com/outrigger-mesh/outrigger/proxy/httpmsg/msgtest"
 )
 
 // TestChaosEnds has both sides misbehave at random: whatever they do, each proxied
@@ -30,8 +31,8 @@ func TestChaosEnds(t *testing.T) {
 }
 
 func chaos(t *testing.T, seed uint64) {
-	near, far := pipe(t)
-	server, down := pipe(t)
+	near, far := msgtest.Pipe(t)
+	server, down := msgtest.Pipe(t)
 	var running sync.WaitGroup
 	running.Go(func() { chaoticOrigin(far, seed) })
 	running.Go(func() { chaoticDownstream(down, seed) })
@@ -51,13 +52,13 @@ func chaoticOrigin(c net.Conn, seed uint64) {
 		case 0:
 			_ = c.Close()
 		case 1: // early
-			_, _ = w.WriteResponse(text("early"))
+			_, _ = w.WriteResponse(msgtest.Text("early"))
 		case 2:
 			_, _ = c.Write([]byte("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc"))
 			_ = c.Close()
 		default:
 			b, _ := io.ReadAll(r.Body)
-			res := text(string(b))
+			res := msgtest.Text(string(b))
 			if random.IntN(2) == 0 {
 				res.ContentLength = httpmsg.Unknown
 			}

@@ -11,6 +11,7 @@ import (
 	"github.com/outrigger-mesh/outrigger/flow"
 	"github.com/outrigger-mesh/outrigger/proxy/http1"
 	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
+	"github.com/outrigger-mesh/outrigger/proxy/httpmsg/msgtest"
 )
 
 // get is a request without a body.
@@ -21,14 +22,14 @@ func get() *httpmsg.Request {
 // post is a request whose body has the given pieces, of unknown length if n < 0.
 func post(n int64, pieces ...string) *httpmsg.Request {
 	r := get()
-	r.Method, r.Body, r.ContentLength = "POST", &content{pieces: pieces}, n
+	r.Method, r.Body, r.ContentLength = "POST", &content{Pieces: pieces}, n
 	return r
 }
 
 // upstream is a ClientConn and the other end of its connection.
 func upstream(tb testing.TB) (*http1.ClientConn, *net.TCPConn) {
 	tb.Helper()
-	a, b := pipe(tb)
+	a, b := msgtest.Pipe(tb)
 	return http1.NewClientConn(a, http1.ClientOptions{ForwardReason: true}), b
 }
 
@@ -195,7 +196,7 @@ func TestManyExchangesOnOneConnection(t *testing.T) {
 		_ = http1.NewServerConn(up, http1.ServerOptions{}).Serve(handlerFunc(
 			func(w httpmsg.ResponseWriter, r *httpmsg.Request) {
 				b, _ := io.ReadAll(r.Body)
-				res := text(string(b))
+				res := msgtest.Text(string(b))
 				if len(b)%2 == 1 {
 					res.ContentLength = httpmsg.Unknown
 				}
@@ -263,7 +264,7 @@ func TestFailuresSayWhetherARetryIsSafe(t *testing.T) {
 		c, _ := upstream(t)
 		broken := errors.New("broken")
 		r := post(-1, "a")
-		r.Body.(*content).err = broken
+		r.Body.(*content).Err = broken
 		if _, err := c.RoundTrip(r, time.Time{}); !errors.Is(err, broken) {
 			t.Errorf("got %v", err)
 		}

@@ -6,101 +6,24 @@ import (
 	"net"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/proxy/http1"
 	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
+	"github.com/outrigger-mesh/outrigger/proxy/httpmsg/msgtest"
 )
 
-// handlerFunc lets a function answer requests.
-type handlerFunc func(httpmsg.ResponseWriter, *httpmsg.Request)
-
-func (f handlerFunc) ServeExchange(w httpmsg.ResponseWriter, r *httpmsg.Request) { f(w, r) }
-
-// content is a body of known bytes that arrive in the given pieces: each is there at
-// once, the next has to be awaited.
-type content struct {
-	pieces []string
-	await  bool
-	err    error // what follows, io.EOF if nil
-	mu     sync.Mutex
-	closed bool
-}
-
-func (c *content) Read(p []byte) (int, error) {
-	if len(c.pieces) == 0 {
-		if c.err != nil {
-			return 0, c.err
-		}
-		return 0, io.EOF
-	}
-	n := copy(p, c.pieces[0])
-	if c.pieces[0] = c.pieces[0][n:]; c.pieces[0] == "" {
-		c.pieces = c.pieces[1:]
-		c.await = true
-	}
-	return n, nil
-}
-
-func (c *content) Buffered() int {
-	switch {
-	case len(c.pieces) == 0:
-		return -1
-	case c.await:
-		c.await = false
-		return 0
-	default:
-		return len(c.pieces[0])
-	}
-}
-
-func (c *content) Close() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.closed = true
-	return nil
-}
-
-func text(s string) *httpmsg.Response {
-	r := &httpmsg.Response{Status: 200, Body: httpmsg.NoBody, ContentLength: int64(len(s))}
-	if s != "" {
-		r.Body = &content{pieces: []string{s}}
-	}
-	return r
-}
-
-// pipe is a pair of connected TCP sockets on loopback.
-func pipe(tb testing.TB) (a, b *net.TCPConn) {
-	tb.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer l.Close()
-	dialled := make(chan net.Conn, 1)
-	go func() {
-		c, _ := net.Dial("tcp", l.Addr().String())
-		dialled <- c
-	}()
-	c, err := l.Accept()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	d := <-dialled
-	if d == nil {
-		tb.Fatal("dial failed")
-	}
-	tb.Cleanup(func() { c.Close(); d.Close() })
-	return c.(*net.TCPConn), d.(*net.TCPConn)
-}
+type (
+	handlerFunc = msgtest.HandlerFunc
+	content     = msgtest.Content
+)
 
 // serve runs a ServerConn and returns the downstream's end; the error of Serve is
 // checked to come in bounded time at the end of the test.
 func serve(tb testing.TB, o http1.ServerOptions, h httpmsg.Handler) (*net.TCPConn, <-chan error) {
 	tb.Helper()
-	server, client := pipe(tb)
+	server, client := msgtest.Pipe(tb)
 	result, done := make(chan error, 1), make(chan struct{})
 	go func() {
 		result <- http1.NewServerConn(server, o).Serve(h)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/proxy/http1"
+	"github.com/outrigger-mesh/outrigger/proxy/httpmsg/msgtest"
 )
 
 // maxIdleBytes is what an idle plain-text downstream connection may cost besides
@@ -27,7 +28,7 @@ func TestIdleConnectionsAreSmall(t *testing.T) {
 	}
 	servers, ends := make([]net.Conn, conns), make([]net.Conn, conns)
 	for i := range conns {
-		servers[i], ends[i] = pipe(t)
+		servers[i], ends[i] = msgtest.Pipe(t)
 	}
 	start := used(&before)
 	var serving sync.WaitGroup

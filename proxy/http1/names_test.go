@@ -6,12 +6,13 @@ import (
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/proxy/http1"
+	"github.com/outrigger-mesh/outrigger/proxy/httpmsg/msgtest"
 )
 
 // proxiedWith is proxied with options for the upstream's side, too.
 func proxiedWith(t *testing.T, o http1.ServerOptions, co http1.ClientOptions, request, sent, response, answered string) {
 	t.Helper()
-	near, up := pipe(t)
+	near, up := msgtest.Pipe(t)
 	f := newForwarder(near)
 	f.up = http1.NewClientConn(near, co)
 	t.Cleanup(func() { _ = f.up.Close() })

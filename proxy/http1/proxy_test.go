@@ -15,6 +15,7 @@ import (
 
 	"github.com/outrigger-mesh/outrigger/proxy/http1"
 	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
+	"github.com/outrigger-mesh/outrigger/proxy/httpmsg/msgtest"
 )
 
 // forwarder is the smallest proxy: one upstream connection per downstream one.
@@ -51,7 +52,7 @@ func (f *forwarder) ServeExchange(w httpmsg.ResponseWriter, r *httpmsg.Request) 
 // proxied returns the downstream's and the upstream's end of a proxy.
 func proxied(tb testing.TB, o http1.ServerOptions) (down, up *net.TCPConn) {
 	tb.Helper()
-	near, up := pipe(tb)
+	near, up := msgtest.Pipe(tb)
 	f := newForwarder(near)
 	tb.Cleanup(func() { f.up.Close() }) // runs when Serve has returned
 	down, _ = serve(tb, o, f)
@@ -120,7 +121,7 @@ func BenchmarkReverseProxyOfNetHTTP(b *testing.B) {
 
 // BenchmarkDirect is the part of the other two that is the kernel and the client.
 func BenchmarkDirect(b *testing.B) {
-	down, up := pipe(b)
+	down, up := msgtest.Pipe(b)
 	go echo(up, benchResponse)
 	b.ReportAllocs()
 	load(b, down)

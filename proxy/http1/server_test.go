@@ -8,6 +8,7 @@ import (
 
 	"github.com/outrigger-mesh/outrigger/proxy/http1"
 	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
+	"github.com/outrigger-mesh/outrigger/proxy/httpmsg/msgtest"
 )
 
 func TestRequestHeads(t *testing.T) {
@@ -160,7 +161,7 @@ func checkHead(t *testing.T, mode, raw, want string, refusal *http1.ProtocolErro
 	}}
 	c, done := serve(t, o, handlerFunc(func(w httpmsg.ResponseWriter, r *httpmsg.Request) {
 		saw = seen(r)
-		_, _ = w.WriteResponse(text("ok"))
+		_, _ = w.WriteResponse(msgtest.Text("ok"))
 	}))
 	if mode == "at once" {
 		_, _ = c.Write([]byte(raw))

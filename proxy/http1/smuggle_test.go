@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/outrigger-mesh/outrigger/proxy/http1"
+	"github.com/outrigger-mesh/outrigger/proxy/httpmsg/msgtest"
 )
 
 // TestSmuggledRequestsReachNobody sends what other parsers read as two requests, or
@@ -41,7 +42,7 @@ func TestSmuggledRequestsReachNobody(t *testing.T) {
 	for name, tail := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			near, up := pipe(t)
+			near, up := msgtest.Pipe(t)
 			f := newForwarder(near)
 			down, done := serve(t, http1.ServerOptions{}, f)
 			send(t, down, "POST / HTTP/1.1\r\nHost: h\r\n"+tail)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/proxy/http1"
+	"github.com/outrigger-mesh/outrigger/proxy/httpmsg/msgtest"
 )
 
 // secured is a TLS session over loopback TCP.
@@ -29,7 +30,7 @@ func secured(tb testing.TB) (server, client *tls.Conn) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	a, b := pipe(tb)
+	a, b := msgtest.Pipe(tb)
 	server = tls.Server(a, &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}})
 	client = tls.Client(http1.Beneath(b), &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // a test of bytes, not of trust
 	shaken := make(chan error, 1)
@@ -179,7 +180,7 @@ func TestGarbageOnAnIdleSessionEndsReuse(t *testing.T) {
 
 func TestSessionOnAPlainSocketIsNotUsedAgain(t *testing.T) {
 	t.Parallel()
-	far, near := pipe(t)
+	far, near := msgtest.Pipe(t)
 	if c := http1.NewClientConn(tls.Client(near, &tls.Config{ServerName: "h"}), http1.ClientOptions{}); c.Alive() {
 		t.Error("alive although nobody can say")
 	}

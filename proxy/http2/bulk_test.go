@@ -58,7 +58,7 @@ func TestBulkBesideResets(t *testing.T) {
 	want := noise(1, 3<<20)
 	sum := sha256.Sum256(want)
 	up := connect(t, http2.ServerOptions{}, http2.ClientOptions{}, handlerFunc(func(w httpmsg.ResponseWriter, _ *httpmsg.Request) {
-		_, _ = w.WriteResponse(&httpmsg.Response{Status: 200, Body: &content{pieces: []string{string(want)}}, ContentLength: int64(len(want))})
+		_, _ = w.WriteResponse(&httpmsg.Response{Status: 200, Body: &content{Pieces: []string{string(want)}}, ContentLength: int64(len(want))})
 	}))
 	down := connect(t, http2.ServerOptions{}, http2.ClientOptions{}, forward(up))
 	var all sync.WaitGroup

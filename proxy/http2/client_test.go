@@ -12,6 +12,7 @@ import (
 	"github.com/outrigger-mesh/outrigger/flow"
 	"github.com/outrigger-mesh/outrigger/proxy/http2"
 	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
+	"github.com/outrigger-mesh/outrigger/proxy/httpmsg/msgtest"
 )
 
 type outcome struct {
@@ -263,7 +264,7 @@ func TestAFailingRequestBodyResets(t *testing.T) {
 	p, up := upstream(t, http2.ClientOptions{})
 	why := errors.New("why")
 	r := post("/", "begin", "more")
-	r.Body.(*content).err = why
+	r.Body.(*content).Err = why
 	got := ask(t, up, r)
 	p.preface()
 	id := p.head(0)
@@ -325,7 +326,7 @@ func TestTunnels(t *testing.T) {
 		"extended": {Method: "GET", Upgrade: "websocket", Scheme: "http", Authority: "shop", Path: "/chat", Body: httpmsg.NoBody},
 	} {
 		t.Run(name, func(t *testing.T) {
-			near, far := pipe(t)
+			near, far := msgtest.Pipe(t)
 			seen := make(chan httpmsg.Request, 1)
 			c := connect(t, http2.ServerOptions{Settings: both}, http2.ClientOptions{Settings: both},
 				handlerFunc(func(w httpmsg.ResponseWriter, r *httpmsg.Request) {
@@ -391,7 +392,7 @@ func TestAStoppedReaderDoesNotStarveOthers(t *testing.T) {
 	small := http2.Settings{InitialStreamWindow: 65535, InitialConnWindow: 65535}
 	c := connect(t, http2.ServerOptions{}, http2.ClientOptions{Settings: small},
 		handlerFunc(func(w httpmsg.ResponseWriter, _ *httpmsg.Request) {
-			_, _ = w.WriteResponse(text(strings.Repeat("x", 1<<20)))
+			_, _ = w.WriteResponse(msgtest.Text(strings.Repeat("x", 1<<20)))
 		}))
 	s, err := c.Open()
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	xhttp2 "golang.org/x/net/http2"
 
 	"github.com/outrigger-mesh/outrigger/proxy/http2"
+	"github.com/outrigger-mesh/outrigger/proxy/httpmsg/msgtest"
 )
 
 // script is what a peer sends, as the bytes of frames.
@@ -45,7 +46,7 @@ func FuzzServerFrames(f *testing.F) {
 		_ = p.WritePriority(3, xhttp2.PriorityParam{})
 	}))
 	f.Fuzz(func(t *testing.T, in []byte) {
-		near, far := pipe(t)
+		near, far := msgtest.Pipe(t)
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
@@ -72,7 +73,7 @@ func FuzzClientFrames(f *testing.F) {
 		_ = p.WriteRSTStream(1, 0)
 	}))
 	f.Fuzz(func(t *testing.T, in []byte) {
-		near, far := pipe(t)
+		near, far := msgtest.Pipe(t)
 		c := http2.NewClientConn(near, http2.ClientOptions{})
 		go func() { _, _ = io.Copy(io.Discard, far) }()
 		got := make(chan error, 1)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/outrigger-mesh/outrigger/proxy/http2"
 	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
+	"github.com/outrigger-mesh/outrigger/proxy/httpmsg/msgtest"
 )
 
 // Requests that the codec answers itself are answers like others: who reads none of
@@ -76,7 +77,7 @@ func (r *ready) Close() error  { return nil }
 
 // A connection whose chain goes away while it is being accepted still greets first.
 func TestDrainBeforeTheGreeting(t *testing.T) {
-	near, far := pipe(t)
+	near, far := msgtest.Pipe(t)
 	c := http2.NewServerConn(near, http2.ServerOptions{})
 	c.Drain()
 	result := make(chan error, 1)
@@ -117,7 +118,7 @@ func (g *gate) Write(p []byte) (int, error) {
 // A response that somebody else is about to write is not cut off by the end of a
 // drain.
 func TestDrainWaitsForWhoWrites(t *testing.T) {
-	near, far := pipe(t)
+	near, far := msgtest.Pipe(t)
 	g := &gate{Conn: near, below: near, opened: make(chan struct{})}
 	c := http2.NewServerConn(g, http2.ServerOptions{})
 	arrived, answer := make(chan struct{}), make(chan struct{})

@@ -11,64 +11,13 @@ import (
 
 	"github.com/outrigger-mesh/outrigger/proxy/http2"
 	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
+	"github.com/outrigger-mesh/outrigger/proxy/httpmsg/msgtest"
 )
 
-// handlerFunc lets a function answer requests.
-type handlerFunc func(httpmsg.ResponseWriter, *httpmsg.Request)
-
-func (f handlerFunc) ServeExchange(w httpmsg.ResponseWriter, r *httpmsg.Request) { f(w, r) }
-
-// content is a body of known bytes that arrive in the given pieces: each is there at
-// once, the next has to be awaited.
-type content struct {
-	pieces []string
-	await  bool
-	err    error // what follows, io.EOF if nil
-	mu     sync.Mutex
-	closed bool
-}
-
-func (c *content) Read(p []byte) (int, error) {
-	if len(c.pieces) == 0 {
-		if c.err != nil {
-			return 0, c.err
-		}
-		return 0, io.EOF
-	}
-	n := copy(p, c.pieces[0])
-	if c.pieces[0] = c.pieces[0][n:]; c.pieces[0] == "" {
-		c.pieces = c.pieces[1:]
-		c.await = true
-	}
-	return n, nil
-}
-
-func (c *content) Buffered() int {
-	switch {
-	case len(c.pieces) == 0:
-		return -1
-	case c.await:
-		c.await = false
-		return 0
-	default:
-		return len(c.pieces[0])
-	}
-}
-
-func (c *content) Close() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.closed = true
-	return nil
-}
-
-func text(s string) *httpmsg.Response {
-	r := &httpmsg.Response{Status: 200, Body: httpmsg.NoBody, ContentLength: int64(len(s))}
-	if s != "" {
-		r.Body = &content{pieces: []string{s}}
-	}
-	return r
-}
+type (
+	handlerFunc = msgtest.HandlerFunc
+	content     = msgtest.Content
+)
 
 func get(path string) *httpmsg.Request {
 	return &httpmsg.Request{Method: "GET", Scheme: "http", Authority: "shop", Path: path, Body: httpmsg.NoBody}
@@ -77,33 +26,8 @@ func get(path string) *httpmsg.Request {
 func post(path string, pieces ...string) *httpmsg.Request {
 	return &httpmsg.Request{
 		Method: "POST", Scheme: "http", Authority: "shop", Path: path,
-		Body: &content{pieces: pieces}, ContentLength: httpmsg.Unknown,
+		Body: &content{Pieces: pieces}, ContentLength: httpmsg.Unknown,
 	}
-}
-
-// pipe is a pair of connected TCP sockets on loopback.
-func pipe(tb testing.TB) (a, b *net.TCPConn) {
-	tb.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer l.Close()
-	dialled := make(chan net.Conn, 1)
-	go func() {
-		c, _ := net.Dial("tcp", l.Addr().String())
-		dialled <- c
-	}()
-	c, err := l.Accept()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	d := <-dialled
-	if d == nil {
-		tb.Fatal("dial failed")
-	}
-	tb.Cleanup(func() { c.Close(); d.Close() })
-	return c.(*net.TCPConn), d.(*net.TCPConn)
 }
 
 // bounded fails the test if what is awaited does not come.
@@ -121,7 +45,7 @@ func bounded[T any](tb testing.TB, what string, ch <-chan T) T {
 // serve runs a ServerConn, and returns it with the downstream's end.
 func serve(tb testing.TB, o http2.ServerOptions, h httpmsg.Handler) (*http2.ServerConn, net.Conn, <-chan error) {
 	tb.Helper()
-	near, far := pipe(tb)
+	near, far := msgtest.Pipe(tb)
 	c := http2.NewServerConn(near, o)
 	result, done := make(chan error, 1), make(chan struct{})
 	go func() {
@@ -210,7 +134,7 @@ func TestTrailersBothWays(t *testing.T) {
 	c := connect(t, http2.ServerOptions{}, http2.ClientOptions{}, handlerFunc(func(w httpmsg.ResponseWriter, r *httpmsg.Request) {
 		b, _ := io.ReadAll(r.Body)
 		seen <- string(b) + r.Trailer.Value("x-sum")
-		res := text("reply")
+		res := msgtest.Text("reply")
 		res.ContentLength = httpmsg.Unknown
 		res.Header.Add("content-type", "application/grpc")
 		res.Trailer.Add("grpc-status", "0")

@@ -20,12 +20,13 @@ import (
 
 	"github.com/outrigger-mesh/outrigger/proxy/http2"
 	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
+	"github.com/outrigger-mesh/outrigger/proxy/httpmsg/msgtest"
 )
 
 // stdServer is net/http's server at the far end of a connection of ours.
 func stdServer(tb testing.TB, h http.HandlerFunc) *http2.ClientConn {
 	tb.Helper()
-	near, far := pipe(tb)
+	near, far := msgtest.Pipe(tb)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -73,7 +74,7 @@ func TestNetHTTPServer(t *testing.T) {
 
 func piecesOf(r *httpmsg.Request) []string {
 	if c, ok := r.Body.(*content); ok {
-		return append([]string(nil), c.pieces...)
+		return append([]string(nil), c.Pieces...)
 	}
 	return nil
 }
@@ -106,7 +107,7 @@ func TestNetHTTPClient(t *testing.T) {
 
 func TestHeadHasNoBody(t *testing.T) {
 	h := handlerFunc(func(w httpmsg.ResponseWriter, _ *httpmsg.Request) {
-		res := text("hello")
+		res := msgtest.Text("hello")
 		res.Header.Add("content-length", "5")
 		_, _ = w.WriteResponse(res)
 	})
@@ -129,7 +130,7 @@ func TestHeadHasNoBody(t *testing.T) {
 // grpcHop is grpc-go's client and server with a hop of ours between them.
 func grpcHop(t *testing.T) *grpc.ClientConn {
 	t.Helper()
-	near, far := pipe(t)
+	near, far := msgtest.Pipe(t)
 	srv := grpc.NewServer()
 	hs := health.NewServer()
 	hs.SetServingStatus("shop", healthpb.HealthCheckResponse_SERVING)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/outrigger-mesh/outrigger/proxy/http2"
 	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
+	"github.com/outrigger-mesh/outrigger/proxy/httpmsg/msgtest"
 )
 
 // peer speaks frames by hand.
@@ -47,7 +48,7 @@ func downstream(tb testing.TB, o http2.ServerOptions, h httpmsg.Handler) (*peer,
 // upstream is a scripted upstream of a client of ours, after its greeting.
 func upstream(tb testing.TB, o http2.ClientOptions, settings ...xhttp2.Setting) (*peer, *http2.ClientConn) {
 	tb.Helper()
-	near, far := pipe(tb)
+	near, far := msgtest.Pipe(tb)
 	c := http2.NewClientConn(far, o)
 	tb.Cleanup(func() { near.Close(); c.Close() })
 	p := newPeer(tb, near)

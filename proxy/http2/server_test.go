@@ -13,6 +13,7 @@ import (
 	"github.com/outrigger-mesh/outrigger/flow"
 	"github.com/outrigger-mesh/outrigger/proxy/http2"
 	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
+	"github.com/outrigger-mesh/outrigger/proxy/httpmsg/msgtest"
 )
 
 func TestMalformedRequestsAreReset(t *testing.T) {
@@ -362,7 +363,7 @@ func TestIdleConnectionEnds(t *testing.T) {
 
 func TestFlowControlHoldsTheResponseBack(t *testing.T) {
 	p, _, _ := downstream(t, http2.ServerOptions{}, handlerFunc(func(w httpmsg.ResponseWriter, _ *httpmsg.Request) {
-		_, _ = w.WriteResponse(text(strings.Repeat("x", 200<<10)))
+		_, _ = w.WriteResponse(msgtest.Text(strings.Repeat("x", 200<<10)))
 	}))
 	_ = p.WriteSettings(xhttp2.Setting{ID: xhttp2.SettingInitialWindowSize, Val: 10})
 	p.until("ACK", func(f xhttp2.Frame) bool { s, ok := f.(*xhttp2.SettingsFrame); return ok && s.IsAck() })

@@ -18,6 +18,7 @@ import (
 
 	"github.com/outrigger-mesh/outrigger/proxy/http2"
 	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
+	"github.com/outrigger-mesh/outrigger/proxy/httpmsg/msgtest"
 	"github.com/outrigger-mesh/outrigger/sock"
 )
 
@@ -33,7 +34,7 @@ func overTLS(tb testing.TB, h httpmsg.Handler) *http2.ClientConn {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	near, far := pipe(tb)
+	near, far := msgtest.Pipe(tb)
 	server := tls.Server(sock.Wrap(near), &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}})
 	client := tls.Client(sock.Wrap(far), &tls.Config{InsecureSkipVerify: true})
 	done := make(chan struct{})
@@ -90,7 +91,7 @@ func (e *endless) read() int {
 // to it, and not our memory.
 func TestASlowReaderHoldsUpItsResponses(t *testing.T) {
 	body := &endless{}
-	near, far := pipe(t)
+	near, far := msgtest.Pipe(t)
 	_ = near.SetWriteBuffer(64 << 10)
 	_ = far.SetReadBuffer(64 << 10)
 	done := make(chan struct{})
