@@ -3,6 +3,7 @@ package outlier_test
 import (
 	"fmt"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,12 +17,12 @@ type team struct {
 	d         *outlier.Detector
 	endpoints []*lb.Endpoint
 	monitors  []*outlier.Monitor
-	reweighed int
+	reweighed atomic.Int32
 }
 
 func (m *team) Monitors() ([]*outlier.Monitor, int) { return m.monitors, len(m.monitors) }
 func (m *team) Count() int                          { return len(m.monitors) }
-func (m *team) Reweigh()                            { m.reweighed++ }
+func (m *team) Reweigh()                            { m.reweighed.Add(1) }
 
 func newTeam(t *testing.T, n int, edit func(*outlier.Config)) *team {
 	t.Helper()
@@ -97,8 +98,8 @@ func TestFailuresInARowEject(t *testing.T) {
 			if got := m.endpoints[0].Ejected(); got != tt.ejected || m.endpoints[1].Ejected() {
 				t.Errorf("ejected %v, want %v", got, tt.ejected)
 			}
-			if got := m.value("ejections_active"); (got == 1) != tt.ejected || (m.reweighed == 1) != tt.ejected {
-				t.Errorf("%d active, reweighed %d times", got, m.reweighed)
+			if got := m.value("ejections_active"); (got == 1) != tt.ejected || (m.reweighed.Load() == 1) != tt.ejected {
+				t.Errorf("%d active, reweighed %d times", got, m.reweighed.Load())
 			}
 		})
 	}
@@ -341,8 +342,8 @@ func TestNothingIsDetectedWithoutAConfiguration(t *testing.T) {
 	m := newTeam(t, 3, nil)
 	m.reports(0, 500, 500, 500, 500, 500)
 	m.d.Configure(nil)
-	if m.endpoints[0].Ejected() || m.reweighed != 2 {
-		t.Errorf("ejected %v, reweighed %d times", m.endpoints[0].Ejected(), m.reweighed)
+	if m.endpoints[0].Ejected() || m.reweighed.Load() != 2 {
+		t.Errorf("ejected %v, reweighed %d times", m.endpoints[0].Ejected(), m.reweighed.Load())
 	}
 	m.reports(1, 500, 500, 500, 500, 500)
 	m.want(t, map[string]uint64{"ejections_active": 0, "ejections_enforced_total": 1})
