@@ -75,7 +75,7 @@ func (x *Exchange) attempts(c *upstream.Cluster, retry *Retry) error {
 			err = x.attemptAgain(c)
 		}
 		if k > 0 {
-			c.ReleaseRetry()
+			c.ReleaseRetry(x.Rule.Priority)
 			if err == nil && x.Response.Status < 500 {
 				c.Stats().Requests.RetrySuccess.Add(1)
 			}
@@ -89,12 +89,12 @@ func (x *Exchange) attempts(c *upstream.Cluster, retry *Retry) error {
 			c.Stats().Requests.RetryLimit.Add(1)
 			return err
 		}
-		if !c.AcquireRetry() {
+		if !c.AcquireRetry(x.Rule.Priority) {
 			x.Record.Flags.Set(flow.UpstreamOverflow)
 			return err
 		}
 		if why := x.again(retry, k); why != nil {
-			c.ReleaseRetry()
+			c.ReleaseRetry(x.Rule.Priority)
 			return why
 		}
 		if x.Rule.Edits.IncludeAttemptCount {
@@ -261,6 +261,9 @@ func (x *Exchange) attemptAt(c *upstream.Cluster, ep *lb.Endpoint, perTry time.D
 // openStream has a connection lent, waiting only where none is there.
 func (x *Exchange) openStream(c *upstream.Cluster, ep *lb.Endpoint) (*upstream.Stream, error) {
 	o := x.h.openFor(x.Request)
+	if x.Rule.Priority != upstream.DefaultPriority {
+		o = o.With(x.Rule.Priority)
+	}
 	stream, err := c.TryOpen(ep, o)
 	if stream != nil || err != nil {
 		return stream, err

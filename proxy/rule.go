@@ -30,6 +30,8 @@ type Rule struct {
 	Direct   *Direct
 	Redirect *Redirect
 
+	// Priority chooses among the clusters' circuit breakers.
+	Priority upstream.Priority
 	// ClusterNotFound is the status where a cluster is not known; 0 means 503.
 	ClusterNotFound int
 	// Timeout bounds the exchange from the end of the request to the end of the

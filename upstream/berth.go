@@ -81,7 +81,7 @@ func (b *berth) bind() *way {
 		socket: spec.socketFor(described), source: spec.sourceFor(b.endpoint.Addr().Addr()), keepAlive: spec.KeepAlive,
 		http1: spec.HTTP.HTTP1, http2: spec.HTTP.HTTP2,
 	}
-	if old != nil && old.way.same(w) && !spec.Limits.below(&old.spec.Limits) {
+	if old != nil && old.way.same(w) && !spec.stricter(old.spec) {
 		w = old.way
 	}
 	b.bound.Store(&bound{spec: spec, endpoint: described, way: w})

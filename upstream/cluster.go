@@ -39,7 +39,7 @@ type Cluster struct {
 	removed atomic.Bool
 
 	stats    Stats
-	usage    usage
+	usage    [priorities]usage
 	onDemand onDemand
 	live     live
 	detector atomic.Pointer[outlier.Detector] // nil until outliers are to be detected
@@ -164,7 +164,7 @@ func (c *Cluster) Pick(h *lb.Hint) (*lb.Endpoint, error) {
 		return c.onDemand.get(c, spec, h.OrigDst), nil
 	}
 	if spec.Policy.Hashing.BalanceFactor != 0 {
-		h.Active = c.usage.requests.n.Load()
+		h.Active = c.usage[DefaultPriority].requests.n.Load()
 	}
 	e, err := c.set.Load().Pick(h)
 	if h.Panicked {

@@ -78,7 +78,7 @@ func (cn *conn) wornOut(spec *Spec) bool {
 		cn.cluster().stats.CxMaxRequests.Add(1)
 		return true
 	}
-	return spec.HTTP.MaxConnDuration > 0 && cn.aged(spec, time.Now())
+	return spec.HTTP.MaxConnDuration > 0 && cn.tooOld(spec, time.Now())
 }
 
 // expired reports whether an idle connection is too old to be used; keep is how long
@@ -92,7 +92,16 @@ func (cn *conn) expired(spec *Spec, now time.Time, keep time.Duration) bool {
 		cn.cluster().stats.CxIdleTimeout.Add(1)
 		return true
 	}
-	return cn.aged(spec, now)
+	return cn.tooOld(spec, now)
+}
+
+// tooOld is aged, counted.
+func (cn *conn) tooOld(spec *Spec, now time.Time) bool {
+	if !cn.aged(spec, now) {
+		return false
+	}
+	cn.cluster().stats.CxMaxDuration.Add(1)
+	return true
 }
 
 func (cn *conn) idleFor(now time.Time) time.Duration { return now.Sub(cn.idleSince) }

@@ -21,18 +21,18 @@ func (w *way) all() *depots {
 	return &depots{}
 }
 
-// pool is the pool for a list of protocols.
-func (w *way) pool(alpn []string) *pool {
-	if p := w.all().pool(alpn); p != nil {
+// pool is the pool for a list of protocols and a priority.
+func (w *way) pool(alpn []string, class Priority) *pool {
+	if p := w.all().pool(alpn, class); p != nil {
 		return p
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	d := w.all()
-	if p := d.pool(alpn); p != nil {
+	if p := d.pool(alpn, class); p != nil {
 		return p
 	}
-	p := &pool{way: w, alpn: slices.Clone(alpn), retired: w.retired}
+	p := &pool{way: w, alpn: slices.Clone(alpn), class: class, retired: w.retired}
 	if len(d.pools) == maxDepots {
 		p.retired = true
 		return p
@@ -43,17 +43,17 @@ func (w *way) pool(alpn []string) *pool {
 
 // hub is the hub for a list of protocols, from which the handshake may choose
 // another version of HTTP where negotiated is true.
-func (w *way) hub(alpn []string, negotiated bool) *hub {
-	if h := w.all().hub(alpn, negotiated); h != nil {
+func (w *way) hub(alpn []string, negotiated bool, class Priority) *hub {
+	if h := w.all().hub(alpn, negotiated, class); h != nil {
 		return h
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	d := w.all()
-	if h := d.hub(alpn, negotiated); h != nil {
+	if h := d.hub(alpn, negotiated, class); h != nil {
 		return h
 	}
-	h := &hub{way: w, alpn: slices.Clone(alpn), negotiated: negotiated, retired: w.retired}
+	h := &hub{way: w, alpn: slices.Clone(alpn), negotiated: negotiated, class: class, retired: w.retired}
 	if len(d.hubs) == maxDepots {
 		h.retired = true
 		return h
@@ -62,18 +62,18 @@ func (w *way) hub(alpn []string, negotiated bool) *hub {
 	return h
 }
 
-func (d *depots) pool(alpn []string) *pool {
+func (d *depots) pool(alpn []string, class Priority) *pool {
 	for _, p := range d.pools {
-		if sameList(p.alpn, alpn) {
+		if p.class == class && sameList(p.alpn, alpn) {
 			return p
 		}
 	}
 	return nil
 }
 
-func (d *depots) hub(alpn []string, negotiated bool) *hub {
+func (d *depots) hub(alpn []string, negotiated bool, class Priority) *hub {
 	for _, h := range d.hubs {
-		if h.negotiated == negotiated && sameList(h.alpn, alpn) {
+		if h.class == class && h.negotiated == negotiated && sameList(h.alpn, alpn) {
 			return h
 		}
 	}

@@ -18,6 +18,7 @@ type hub struct {
 	// immutable
 	way        *way
 	alpn       []string
+	class      Priority
 	negotiated bool // the handshake chooses between HTTP/2 and HTTP/1.1
 
 	fellBack atomic.Bool // it chose HTTP/1.1: the pool has the connections
@@ -79,6 +80,7 @@ func (h *hub) best(spec *Spec) (best *mux, old []*mux) {
 		now := time.Now()
 		for _, m := range slices.Clone(h.muxes) {
 			if m.aged(spec, now) {
+				m.cluster().stats.CxMaxDuration.Add(1)
 				if h.leave(m); m.active == 0 {
 					old = append(old, m)
 				}
@@ -187,19 +189,22 @@ func (h *hub) wants(spec *Spec) bool {
 // mu.
 func (h *hub) place(spec *Spec) bool {
 	c := h.way.cluster
-	if !c.usage.connections.take(spec.Limits.Connections) {
+	if !h.connections().take(spec.limits(h.class).Connections) {
 		c.stats.CxOverflow.Add(1)
 		// An endpoint without any connection may have one past the limit, and so may
 		// a request that was overtaken by an update.
 		if h.total > 0 && !h.retired {
 			return false
 		}
-		c.usage.connections.force()
+		h.connections().force()
 	}
 	h.total++
 	h.opening++
 	return true
 }
+
+// connections counts those of the hub's priority, of all endpoints.
+func (h *hub) connections() *gauge { return &h.way.cluster.usage[h.class].connections }
 
 // open makes a connection, on a goroutine of its own since it is not for one request
 // alone.
@@ -230,7 +235,7 @@ func (h *hub) open(spec *Spec) {
 // failed ends an attempt to make a connection, and with it the wait of those who
 // have nothing else to hope for.
 func (h *hub) failed(err error) {
-	h.way.cluster.usage.connections.release()
+	h.connections().release()
 	h.mu.Lock()
 	h.total--
 	h.opening--
@@ -303,7 +308,7 @@ func (h *hub) retireLate(m *mux) {
 // sends those who wait there.
 func (h *hub) fallBack(made *made) {
 	h.fellBack.Store(true)
-	p := h.way.pool(withoutHTTP2(h.alpn))
+	p := h.way.pool(withoutHTTP2(h.alpn), h.class)
 	p.mu.Lock()
 	p.total++
 	p.mu.Unlock()
@@ -355,7 +360,7 @@ func (h *hub) serve(m *mux) {
 // forgo gives a connection's place back; those who wait may have another one made.
 func (h *hub) forgo() {
 	c := h.way.cluster
-	c.usage.connections.release()
+	h.connections().release()
 	spec := c.spec.Load()
 	h.mu.Lock()
 	h.total--
@@ -463,7 +468,9 @@ func (h *hub) sweep() {
 	h.arm(now)
 	h.mu.Unlock()
 	for _, m := range expired {
-		if spec.idleTimeout() > 0 {
+		if m.aged(spec, now) {
+			h.way.cluster.stats.CxMaxDuration.Add(1)
+		} else {
 			h.way.cluster.stats.CxIdleTimeout.Add(1)
 		}
 		m.close()

@@ -170,14 +170,14 @@ func TestRetryLimit(t *testing.T) {
 	t.Parallel()
 	c := upstream.New("retries", upstream.Options{})
 	c.Publish(&upstream.Spec{Limits: upstream.Limits{Retries: 1}}, nil)
-	if !c.AcquireRetry() || c.AcquireRetry() {
+	if !c.AcquireRetry(upstream.DefaultPriority) || c.AcquireRetry(upstream.DefaultPriority) {
 		t.Error("want one retry at a time")
 	}
-	c.ReleaseRetry()
-	if !c.AcquireRetry() {
+	c.ReleaseRetry(upstream.DefaultPriority)
+	if !c.AcquireRetry(upstream.DefaultPriority) {
 		t.Error("want a retry again")
 	}
-	c.ReleaseRetry()
+	c.ReleaseRetry(upstream.DefaultPriority)
 }
 
 func TestWaiterGivesUp(t *testing.T) {

@@ -10,8 +10,9 @@ import (
 // pool holds the HTTP/1.1 connections of one way that offered the same protocols. The
 // one used last is used next, so that those too many fall idle and end.
 type pool struct {
-	way  *way     // immutable
-	alpn []string // immutable
+	way   *way     // immutable
+	alpn  []string // immutable
+	class Priority // immutable
 
 	mu      sync.Mutex
 	retired bool        // guarded by mu; connections are not used again
@@ -72,7 +73,7 @@ func (p *pool) give(cn *conn) {
 		case len(p.waiters) == 0:
 			cn.idleSince = now
 			p.idle = append(p.idle, cn)
-			if p.patient.hear(cn.patience) || !p.armed {
+			if p.patient.hear(cn.patience) || !p.armed || p.aging() {
 				p.arm(now)
 			}
 			p.mu.Unlock()
@@ -125,7 +126,7 @@ func (p *pool) await(ctx context.Context, spec *Spec) (*Stream, error) {
 func (p *pool) reserve(ctx context.Context, spec *Spec) (grant, error) {
 	c := p.way.cluster
 	p.mu.Lock()
-	if c.usage.connections.take(spec.Limits.Connections) {
+	if p.connections().take(spec.limits(p.class).Connections) {
 		p.total++
 		p.mu.Unlock()
 		return grant{open: true}, nil
@@ -134,7 +135,7 @@ func (p *pool) reserve(ctx context.Context, spec *Spec) (grant, error) {
 	// An endpoint without any connection may have one past the limit, and so may a
 	// request that was overtaken by an update.
 	if p.total == 0 || p.retired {
-		c.usage.connections.force()
+		p.connections().force()
 		p.total++
 		p.mu.Unlock()
 		return grant{open: true}, nil
@@ -183,20 +184,20 @@ func (p *pool) wait(ctx context.Context, w *waiter) (grant, error) {
 // forgo gives a connection's place back; one who waits may open in its stead.
 func (p *pool) forgo() {
 	c := p.way.cluster
-	c.usage.connections.release()
+	p.connections().release()
 	p.mu.Lock()
 	p.total--
 	var w *waiter
 	if len(p.waiters) > 0 {
-		var limits Limits
+		var limit Limit
 		if spec := c.spec.Load(); spec != nil {
-			limits = spec.Limits
+			limit = spec.limits(p.class).Connections
 		}
 		switch {
-		case c.usage.connections.take(limits.Connections):
+		case p.connections().take(limit):
 			w = p.popWaiter()
 		case p.total == 0:
-			c.usage.connections.force()
+			p.connections().force()
 			w = p.popWaiter()
 		}
 	}
@@ -208,6 +209,9 @@ func (p *pool) forgo() {
 		w.granted <- grant{open: true}
 	}
 }
+
+// connections counts those of the pool's priority, of all endpoints.
+func (p *pool) connections() *gauge { return &p.way.cluster.usage[p.class].connections }
 
 func (p *pool) popWaiter() *waiter {
 	w := p.waiters[0]
@@ -233,24 +237,41 @@ func (p *pool) retire() {
 	}
 }
 
-// arm sets the timer for the connection that has been idle longest. The caller
-// holds mu and there is an idle connection.
+// arm sets the timer for the connection that ends first. The caller holds mu and
+// there is an idle connection.
 func (p *pool) arm(now time.Time) {
 	spec := p.way.cluster.spec.Load()
 	if spec == nil {
 		return
 	}
-	most, _ := p.mostIdle(spec, now)
-	if most <= 0 {
+	var first time.Time
+	if most, _ := p.mostIdle(spec, now); most > 0 {
+		first = p.idle[0].idleSince.Add(most)
+	}
+	if d := spec.HTTP.MaxConnDuration; d > 0 {
+		for _, cn := range p.idle {
+			if end := cn.born.Add(d); first.IsZero() || end.Before(first) {
+				first = end
+			}
+		}
+	}
+	if first.IsZero() {
 		return
 	}
-	in := max(p.idle[0].idleSince.Add(most).Sub(now), time.Millisecond)
+	in := max(first.Sub(now), time.Millisecond)
 	p.armed = true
 	if p.timer == nil {
 		p.timer = time.AfterFunc(in, p.sweep)
 	} else {
 		p.timer.Reset(in)
 	}
+}
+
+// aging reports whether connections may end while others that are idle for longer go
+// on.
+func (p *pool) aging() bool {
+	spec := p.way.cluster.spec.Load()
+	return spec != nil && spec.HTTP.MaxConnDuration > 0
 }
 
 // rearm sets the timer for what is idle now. The caller holds mu.
@@ -274,7 +295,7 @@ func (p *pool) mostIdle(spec *Spec, now time.Time) (most time.Duration, theirs b
 	return most, false
 }
 
-// sweep closes the connections that have been idle for too long.
+// sweep closes the connections that have been idle for too long, or are too old.
 func (p *pool) sweep() {
 	spec := p.way.cluster.spec.Load()
 	if spec == nil {
@@ -284,20 +305,28 @@ func (p *pool) sweep() {
 	p.mu.Lock()
 	p.armed = false
 	most, theirs := p.mostIdle(spec, now)
-	n := 0
-	for n < len(p.idle) && most > 0 && p.idle[n].idleFor(now) >= most {
-		n++
-	}
-	expired := slices.Clone(p.idle[:n])
-	p.idle = slices.Delete(p.idle, 0, n)
+	var idle, old []*conn
+	p.idle = slices.DeleteFunc(p.idle, func(cn *conn) bool {
+		switch {
+		case most > 0 && cn.idleFor(now) >= most:
+			idle = append(idle, cn)
+		case cn.aged(spec, now):
+			old = append(old, cn)
+		default:
+			return false
+		}
+		return true
+	})
 	p.rearm(now)
 	p.mu.Unlock()
-	count := &p.way.cluster.stats.CxIdleTimeout
+	st := &p.way.cluster.stats
+	count := &st.CxIdleTimeout
 	if theirs {
-		count = &p.way.cluster.stats.Stale.Retired
+		count = &st.Stale.Retired
 	}
-	for _, cn := range expired {
-		count.Add(1)
+	count.Add(uint64(len(idle)))
+	st.CxMaxDuration.Add(uint64(len(old)))
+	for _, cn := range slices.Concat(idle, old) {
 		cn.close()
 	}
 }

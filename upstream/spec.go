@@ -60,20 +60,6 @@ type SocketMatch struct {
 	TLS   Handshaker
 }
 
-// Limits are the circuit breakers. A limit of 0 is not set: istiod's default, no limit.
-type Limits struct {
-	Connections uint32
-	Pending     uint32
-	Requests    uint32
-	Retries     uint32
-}
-
-// below reports whether fewer connections are allowed than by old: those that are
-// open already would exceed the limit for as long as they are in use.
-func (l *Limits) below(old *Limits) bool {
-	return l.Connections != 0 && (old.Connections == 0 || l.Connections < old.Connections)
-}
-
 // HTTPOptions are the cluster's options for HTTP connections.
 type HTTPOptions struct {
 	Protocol Protocol
@@ -133,8 +119,10 @@ type Spec struct {
 	Source    []netip.Addr
 	KeepAlive KeepAlive
 
-	Limits Limits
-	HTTP   HTTPOptions
+	// Limits are those of requests of default priority and of TCP.
+	Limits     Limits
+	HighLimits Limits
+	HTTP       HTTPOptions
 	// Outliers is how endpoints are told that fail too often; nil ejects none. Clusters
 	// of kind OriginalDst have no others to go to and eject none.
 	Outliers *outlier.Config
@@ -161,9 +149,25 @@ type OpenOptions struct {
 	// ALPN10, where not nil, is offered instead of ALPN by clusters whose protocol is
 	// AsDownstream: the downstream speaks HTTP/1.0.
 	ALPN10 []string
+	// Priority is the request's, whose limits and connections are used.
+	Priority Priority
 	// Deadline ends the wait for a connection with flag UT, earlier than the connect
 	// time-out; zero means none. It costs nothing where a pooled connection is there.
 	Deadline time.Time
+}
+
+// With are the options for a request of another priority.
+func (o *OpenOptions) With(p Priority) *OpenOptions {
+	other := *o
+	other.Priority = p
+	return &other
+}
+
+func (o *OpenOptions) class() Priority {
+	if o == nil {
+		return DefaultPriority
+	}
+	return o.Priority
 }
 
 func (s *Spec) connectTimeout() time.Duration {

@@ -13,6 +13,7 @@ type Stats struct {
 	CxDestroy        atomic.Uint64
 	CxIdleTimeout    atomic.Uint64
 	CxMaxRequests    atomic.Uint64
+	CxMaxDuration    atomic.Uint64
 	Stale            StaleStats
 	Requests         RequestStats
 
@@ -66,6 +67,7 @@ func (s *Stats) Each(f func(name string, value uint64, gauge bool)) {
 	counter("upstream_cx_destroy", &s.CxDestroy)
 	counter("upstream_cx_idle_timeout", &s.CxIdleTimeout)
 	counter("upstream_cx_max_requests", &s.CxMaxRequests)
+	counter("upstream_cx_max_duration_reached", &s.CxMaxDuration)
 	counter("upstream_cx_dead", &s.Stale.Found)
 	r := &s.Requests
 	counter("upstream_rq_total", &r.Total)
@@ -94,13 +96,5 @@ func (c *Cluster) EachStat(f func(name string, value uint64, gauge bool)) {
 	if d := c.detector.Load(); d != nil {
 		d.Each(func(name string, value uint64, gauge bool) { f("outlier_detection."+name, value, gauge) })
 	}
-	var limits Limits
-	if spec := c.spec.Load(); spec != nil {
-		limits = spec.Limits
-	}
-	const breakers = "circuit_breakers.default."
-	f(breakers+"cx_open", c.usage.connections.full(limits.Connections), true)
-	f(breakers+"rq_pending_open", c.usage.pending.full(limits.Pending), true)
-	f(breakers+"rq_open", c.usage.requests.full(limits.Requests), true)
-	f(breakers+"rq_retry_open", c.usage.retries.full(limits.Retries), true)
+	c.eachBreaker(f)
 }

@@ -19,6 +19,8 @@ type Stream struct {
 	link    *link
 	lender  lender
 
+	class Priority // whose limits it counts against
+
 	open atomic.Bool
 }
 
@@ -38,13 +40,13 @@ type lender interface {
 // new one, for which TCP and TLS together have the spec's ConnectTimeout. ctx bounds
 // the opening only. Errors are *flow.Error.
 func (c *Cluster) Open(ctx context.Context, e *lb.Endpoint, o *OpenOptions) (*Stream, error) {
-	return c.lend(e, func() (*Stream, error) { return c.find(ctx, e, o) })
+	return c.lend(e, o.class(), func() (*Stream, error) { return c.find(ctx, e, o) })
 }
 
 // TryOpen is Open where nothing has to be waited for; else it returns nil, and Open
 // is to be called.
 func (c *Cluster) TryOpen(e *lb.Endpoint, o *OpenOptions) (*Stream, error) {
-	return c.lend(e, func() (*Stream, error) {
+	return c.lend(e, o.class(), func() (*Stream, error) {
 		spec, d := c.depot(e, o)
 		if d == nil {
 			return nil, noCluster(c.name, ErrUnknown)
@@ -53,23 +55,25 @@ func (c *Cluster) TryOpen(e *lb.Endpoint, o *OpenOptions) (*Stream, error) {
 	})
 }
 
-// lend counts what find lends.
-func (c *Cluster) lend(e *lb.Endpoint, find func() (*Stream, error)) (*Stream, error) {
+// lend counts what find lends. As in Envoy, the limit on requests is looked at when
+// there is a connection: those that wait for one are bounded by their own.
+func (c *Cluster) lend(e *lb.Endpoint, class Priority, find func() (*Stream, error)) (*Stream, error) {
 	spec := c.spec.Load()
 	if spec == nil {
 		return nil, noCluster(c.name, ErrUnknown)
 	}
-	if !c.usage.requests.take(spec.Limits.Requests) {
-		c.stats.Requests.PendingOverflow.Add(1)
-		return nil, overflow()
-	}
 	e.Acquire()
 	s, err := find()
+	if err == nil && s != nil && !c.usage[class].requests.take(spec.limits(class).Requests) {
+		s.lender.giveBack(s)
+		c.stats.Requests.PendingOverflow.Add(1)
+		s, err = nil, overflow()
+	}
 	if err != nil || s == nil {
 		e.Release()
-		c.usage.requests.release()
 		return nil, err
 	}
+	s.class = class
 	c.stats.Requests.Total.Add(1)
 	c.stats.Requests.Active.Add(1)
 	s.open.Store(true)
@@ -95,12 +99,12 @@ func (c *Cluster) depot(e *lb.Endpoint, o *OpenOptions) (*Spec, depot) {
 	version := spec.version(o)
 	alpn := w.offer(spec, o, version)
 	if version == HTTP1 {
-		return spec, w.pool(alpn)
+		return spec, w.pool(alpn, o.class())
 	}
-	if h := w.hub(alpn, version == Negotiated); !h.fellBack.Load() {
+	if h := w.hub(alpn, version == Negotiated, o.class()); !h.fellBack.Load() {
 		return spec, h
 	}
-	return spec, w.pool(withoutHTTP2(alpn))
+	return spec, w.pool(withoutHTTP2(alpn), o.class())
 }
 
 // find takes a connection, waits for one, or opens one.
@@ -123,27 +127,37 @@ func (c *Cluster) find(ctx context.Context, e *lb.Endpoint, o *OpenOptions) (*St
 // pendUntil is pend with the deadline that the flow may have.
 func (c *Cluster) pendUntil(ctx context.Context, o *OpenOptions, d depot, spec *Spec) (*Stream, error) {
 	if o == nil || o.Deadline.IsZero() {
-		return c.pend(ctx, d, spec)
+		return c.pend(ctx, o.class(), d, spec)
 	}
 	bounded, stop := context.WithDeadline(ctx, o.Deadline)
 	defer stop()
-	return c.pend(bounded, d, spec)
+	return c.pend(bounded, o.class(), d, spec)
 }
 
 // pend is find for a request that no connection can take at once. Without stream
 // and error the caller has to look again.
-func (c *Cluster) pend(ctx context.Context, d depot, spec *Spec) (*Stream, error) {
-	if !c.usage.pending.take(spec.Limits.Pending) {
-		c.stats.Requests.PendingOverflow.Add(1)
+func (c *Cluster) pend(ctx context.Context, class Priority, d depot, spec *Spec) (*Stream, error) {
+	if !c.beginPending(class, spec) {
 		return nil, overflow()
+	}
+	defer c.endPending(class)
+	return d.await(ctx, spec)
+}
+
+// beginPending counts one more that waits for a connection, unless those are too many.
+func (c *Cluster) beginPending(class Priority, spec *Spec) bool {
+	if !c.usage[class].pending.take(spec.limits(class).Pending) {
+		c.stats.Requests.PendingOverflow.Add(1)
+		return false
 	}
 	c.stats.Requests.PendingTotal.Add(1)
 	c.stats.Requests.PendingActive.Add(1)
-	defer func() {
-		c.stats.Requests.PendingActive.Add(-1)
-		c.usage.pending.release()
-	}()
-	return d.await(ctx, spec)
+	return true
+}
+
+func (c *Cluster) endPending(class Priority) {
+	c.stats.Requests.PendingActive.Add(-1)
+	c.usage[class].pending.release()
 }
 
 // RoundTrip sends the request and returns the response's head. See
@@ -182,7 +196,7 @@ func (s *Stream) Close() {
 	}
 	c := s.link.cluster()
 	c.stats.Requests.Active.Add(-1)
-	c.usage.requests.release()
+	c.usage[s.class].requests.release()
 	s.link.way.endpoint.Release()
 	s.lender.giveBack(s)
 }

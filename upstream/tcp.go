@@ -30,18 +30,27 @@ func (c *Cluster) Dial(ctx context.Context, e *lb.Endpoint, o *OpenOptions) (*Co
 	if spec == nil || w == nil {
 		return nil, noCluster(c.name, ErrUnknown)
 	}
-	if !c.usage.connections.take(spec.Limits.Connections) {
+	u := &c.usage[DefaultPriority]
+	if !u.connections.take(spec.Limits.Connections) {
 		c.stats.CxOverflow.Add(1)
+		return nil, overflow()
+	}
+	if !c.beginPending(DefaultPriority, spec) {
+		u.connections.release()
 		return nil, overflow()
 	}
 	e.Acquire()
 	conn, err := c.dial(ctx, spec, w, o)
+	c.endPending(DefaultPriority)
 	c.dialled(e, err)
 	if err != nil {
 		e.Release()
-		c.usage.connections.release()
+		u.connections.release()
 		return nil, err
 	}
+	u.requests.force() // as in Envoy each connection is a request, too
+	c.stats.Requests.Total.Add(1)
+	c.stats.Requests.Active.Add(1)
 	return conn, nil
 }
 
@@ -79,7 +88,10 @@ func (c *Conn) Close() error {
 	err := c.Conn.Close()
 	c.end.Do(func() {
 		c.Endpoint.Release()
-		c.cluster.usage.connections.release()
+		u := &c.cluster.usage[DefaultPriority]
+		u.connections.release()
+		u.requests.release()
+		c.cluster.stats.Requests.Active.Add(-1)
 		c.cluster.cxEnded()
 		c.cluster.live.remove(c)
 	})

@@ -14,9 +14,7 @@ import (
 )
 
 const (
-	httpOptionsName  = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-	defaultThreshold = 1024
-	defaultRetries   = 3
+	httpOptionsName = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 )
 
 // clusterSpec compiles a cluster. Transport sockets whose bytes are known keep
@@ -27,7 +25,8 @@ func (c *Compiler) clusterSpec(s scope, m *clusterv3.Cluster, known sockets) *up
 		Kind:            clusterKind(s, m),
 		Policy:          c.policy(s, m),
 		ConnectTimeout:  duration(m.GetConnectTimeout(), upstream.DefaultConnectTimeout),
-		Limits:          limits(m.GetCircuitBreakers()),
+		Limits:          limits(s.in("circuit_breakers"), m.GetCircuitBreakers(), corev3.RoutingPriority_DEFAULT),
+		HighLimits:      limits(s.in("circuit_breakers"), m.GetCircuitBreakers(), corev3.RoutingPriority_HIGH),
 		HTTP:            c.httpOptions(s, m),
 		KeepAlive:       keepAlive(m.GetUpstreamConnectionOptions().GetTcpKeepalive()),
 		CleanupInterval: duration(m.GetCleanupInterval(), upstream.DefaultCleanupInterval),
@@ -73,21 +72,6 @@ func clusterKind(s scope, m *clusterv3.Cluster) upstream.Kind {
 		s.in("type").fail("%v is not supported", m.GetType())
 	}
 	return upstream.Static
-}
-
-// limits takes the thresholds of the default priority.
-func limits(cb *clusterv3.CircuitBreakers) upstream.Limits {
-	out := upstream.Limits{Connections: defaultThreshold, Pending: defaultThreshold, Requests: defaultThreshold, Retries: defaultRetries}
-	for _, t := range cb.GetThresholds() {
-		if t.GetPriority() != corev3.RoutingPriority_DEFAULT {
-			continue
-		}
-		out.Connections = number(t.GetMaxConnections(), out.Connections)
-		out.Pending = number(t.GetMaxPendingRequests(), out.Pending)
-		out.Requests = number(t.GetMaxRequests(), out.Requests)
-		out.Retries = number(t.GetMaxRetries(), out.Retries)
-	}
-	return out
 }
 
 func (c *Compiler) httpOptions(s scope, m *clusterv3.Cluster) upstream.HTTPOptions {

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 
 	"github.com/outrigger-mesh/outrigger/match"
@@ -138,6 +139,9 @@ func compileRule(s scope, level *routeLevel, r *routev3.Route) *proxy.Rule {
 	}
 	switch a := r.GetAction().(type) {
 	case *routev3.Route_Route:
+		if a.Route.GetPriority() == corev3.RoutingPriority_HIGH {
+			rule.Priority = upstream.HighPriority
+		}
 		routeAction(s.in("route"), level, rule, r.GetMatch(), a.Route)
 	case *routev3.Route_Redirect:
 		rule.Redirect = redirect(s.in("redirect"), r.GetMatch(), a.Redirect)
