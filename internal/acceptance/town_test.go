@@ -234,17 +234,11 @@ func rest(t *testing.T, pod *testmesh.Pod) (r resting) {
 // cpu returns the processor time a sidecar has used.
 func cpu(t *testing.T, pod *testmesh.Pod) time.Duration {
 	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pod.SidecarPID()))
+	used, err := pod.SidecarCPU()
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, after, _ := strings.Cut(string(text), ") ")
-	fields := strings.Fields(after)
-	var user, system int64
-	if _, err := fmt.Sscan(fields[11]+" "+fields[12], &user, &system); err != nil {
-		t.Fatal(err)
-	}
-	return time.Duration(user+system) * 10 * time.Millisecond
+	return used
 }
 
 func unmarshal(text string, to any) error { return json.Unmarshal([]byte(text), to) }

@@ -119,15 +119,34 @@ const runPrefix = "outrigger-"
 
 // startTime returns when a process started, in the kernel's ticks since boot.
 func startTime(pid int) (string, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	fields, err := stat(pid, startField)
 	if err != nil {
 		return "", err
 	}
-	_, rest, _ := strings.Cut(string(b), ") ") // the name before it may hold anything
-	fields := strings.Fields(rest)
-	const startField = 22 - 3 // numbered from 1 in proc(5), and two are cut off
-	if len(fields) <= startField {
-		return "", fmt.Errorf("malformed stat of process %d", pid)
+	return fields[0], nil
+}
+
+// Fields of a process's stat, numbered as in proc(5).
+const (
+	userField   = 14
+	systemField = 15
+	startField  = 22
+)
+
+// stat returns some fields of a process's stat.
+func stat(pid int, numbers ...int) ([]string, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return nil, err
 	}
-	return fields[startField], nil
+	_, rest, _ := strings.Cut(string(b), ") ") // the name before it may hold anything
+	all := strings.Fields(rest)
+	var out []string
+	for _, n := range numbers {
+		if n -= 3; n >= len(all) { // two are cut off
+			return nil, fmt.Errorf("malformed stat of process %d", pid)
+		}
+		out = append(out, all[n])
+	}
+	return out, nil
 }

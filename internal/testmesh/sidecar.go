@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -386,6 +387,26 @@ func (p *Pod) SidecarRSS() (int64, error) {
 	}
 	return 0, errors.New("status without VmRSS")
 }
+
+// SidecarCPU returns the processor time that the sidecar has used.
+func (p *Pod) SidecarCPU() (time.Duration, error) {
+	fields, err := stat(p.SidecarPID(), userField, systemField)
+	if err != nil {
+		return 0, err
+	}
+	var ticks int
+	for _, field := range fields {
+		n, err := strconv.Atoi(field)
+		if err != nil {
+			return 0, err
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * clockTick, nil
+}
+
+// clockTick is the kernel's unit of processor time for programs, USER_HZ.
+const clockTick = time.Second / 100
 
 // SidecarLog returns what the sidecar wrote, over all its starts.
 func (p *Pod) SidecarLog() string {

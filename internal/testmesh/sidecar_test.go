@@ -143,6 +143,9 @@ func TestMeshSidecarStopsStartsAndIsKilled(t *testing.T) {
 	if rss, err := web.SidecarRSS(); err != nil || rss < 1<<20 {
 		t.Errorf("got %d bytes, %v", rss, err)
 	}
+	if used, err := web.SidecarCPU(); err != nil || used > time.Minute {
+		t.Errorf("got %v of processor time, %v", used, err)
+	}
 	if err := web.RestartSidecar(t.Context()); err != nil {
 		t.Fatal(err)
 	}
