@@ -162,8 +162,8 @@ func (w *writer) left() []segment { return w.segs[w.at:] }
 // try writes without waiting, and reports whether all was written. What is left stays
 // in segs. A TLS session leaves everything to a goroutine, although its socket could be
 // asked for room: while that goroutine starts, others append, and fewer records are
-// written. Whoever encrypts and writes at once needs a fifth more CPU with many streams,
-// a tenth more with one, and is no sooner done.
+// written. Whoever encrypts and writes at once needs about a fifth more CPU, with many
+// streams and with one, and is no sooner done.
 func (w *writer) try() (bool, error) {
 	if w.raw == nil {
 		return false, nil
