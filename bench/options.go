@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -167,6 +168,10 @@ func (p *Programs) find() error {
 		}
 		p.Outrigger = self
 	}
+	var err error
+	if p.Outrigger, err = filepath.Abs(p.Outrigger); err != nil { // each proxy runs in a folder of its own
+		return fmt.Errorf("outrigger: %w", err)
+	}
 	for _, one := range []struct {
 		path *string
 		name string
@@ -182,6 +187,11 @@ func (p *Programs) find() error {
 		found, err := exec.LookPath(named)
 		if err != nil && *one.path != "" {
 			return fmt.Errorf("%s: %w", one.name, err)
+		}
+		if found != "" {
+			if found, err = filepath.Abs(found); err != nil {
+				return fmt.Errorf("%s: %w", one.name, err)
+			}
 		}
 		*one.path = found
 	}
