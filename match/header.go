@@ -38,6 +38,18 @@ func NewHeader(spec HeaderSpec) Header {
 	return Header{spec: spec}
 }
 
+// Name is the header's, in lower case.
+func (h *Header) Name() string { return h.spec.Name }
+
+// MatchValue decides about a value that was found elsewhere, under the name of the
+// header.
+func (h *Header) MatchValue(value string) bool {
+	if h.spec.Present != nil || h.spec.Value == nil && h.spec.Range == nil {
+		return (h.spec.Present == nil || *h.spec.Present) != h.spec.Invert
+	}
+	return h.matchOne(value, true)
+}
+
 // Match reports whether the request's header satisfies the matcher. Each value of a
 // repeated header is looked at by itself, so that nobody hides one behind another:
 // one that matches is enough, and inverted none may match.

@@ -15,6 +15,9 @@ type limits struct {
 	timeout time.Duration // from the end of the request to the end of the response; 0 is none
 	retry   *Retry        // nil is none
 	perTry  time.Duration
+	// perStream bounds an attempt as a whole, where a request says so; 0 is what its
+	// cluster says.
+	perStream time.Duration
 }
 
 // GRPCTimeout says what a rule makes of a gRPC request's own timeout.
@@ -45,22 +48,19 @@ func (x *Exchange) decide() limits {
 	return l
 }
 
-// maxDuration is how long the whole exchange may take; 0 is for ever. A gRPC
-// request that brings its own timeout is told what became of it.
+// maxDuration is how long the whole exchange may take; 0 is for ever. The upstream of a
+// gRPC request is told.
 func (x *Exchange) maxDuration() time.Duration {
 	most := x.longest()
-	g := x.Rule.GRPC
-	if g == nil || g.Replaces {
-		return most
+	if g := x.Rule.GRPC; g != nil && !g.Replaces {
+		if d := grpcTimeout(&x.Request.Header); d > 0 {
+			most = g.bound(d)
+		}
 	}
-	d := grpcTimeout(&x.Request.Header)
-	if d <= 0 {
-		return most
+	if most > 0 && route.IsGRPC(x.Request) {
+		x.Request.Header.Set("grpc-timeout", grpcTimeoutText(most))
 	}
-	if d = g.bound(d); d > 0 {
-		x.Request.Header.Set("grpc-timeout", grpcTimeoutText(d))
-	}
-	return d
+	return most
 }
 
 // longest is how long an exchange may take that says nothing about it itself.
@@ -141,6 +141,7 @@ func (x *Exchange) obey(l *limits) {
 	if ms, ok := milli(h, "x-envoy-upstream-rq-per-try-timeout-ms"); ok {
 		l.perTry = ms
 	}
+	l.perStream, _ = milli(h, "x-envoy-upstream-stream-duration-ms")
 	x.trip.mild = h.Has("x-envoy-upstream-rq-timeout-alt-response")
 	on := ParseRetryOn(h.Value("x-envoy-retry-on")) | ParseRetryOn(h.Value("x-envoy-retry-grpc-on"))
 	codes := retriableCodes(h.Value("x-envoy-retriable-status-codes"))
@@ -152,7 +153,7 @@ func (x *Exchange) obey(l *limits) {
 	h.DeleteFunc(func(f httpmsg.Field) bool {
 		switch f.Name {
 		case "x-envoy-upstream-rq-timeout-ms", "x-envoy-upstream-rq-per-try-timeout-ms",
-			"x-envoy-upstream-rq-timeout-alt-response", "x-envoy-hedge-on-per-try-timeout", "x-envoy-retry-on",
+			"x-envoy-upstream-stream-duration-ms", "x-envoy-upstream-rq-timeout-alt-response", "x-envoy-hedge-on-per-try-timeout", "x-envoy-retry-on",
 			"x-envoy-retry-grpc-on", "x-envoy-max-retries", "x-envoy-retriable-status-codes", "x-envoy-retriable-header-names":
 			return true
 		}

@@ -60,7 +60,7 @@ func TestAnExchangeThatTakesTooLongEnds(t *testing.T) {
 	rule.MaxDuration = 100 * time.Millisecond
 	g := httpRig(t, proxy.HTTPSpec{}, rule)
 	resp := g.ask("GET / HTTP/1.1\r\nhost: a\r\n\r\n")
-	if got := bodyOf(t, resp); resp.StatusCode != 408 || got != "downstream duration timeout" {
+	if got := bodyOf(t, resp); resp.StatusCode != 504 || got != "downstream duration timeout" {
 		t.Errorf("got %d %q", resp.StatusCode, got)
 	}
 	if r := g.records.next(t); r.details != "max_duration_timeout" {

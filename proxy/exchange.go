@@ -355,6 +355,11 @@ func (x *Exchange) fail(err error) {
 	if fe, ok := flow.AsError(err); ok && fe.Kind == flow.KindNoCluster && x.Rule.ClusterNotFound != 0 {
 		reply.Status = x.Rule.ClusterNotFound
 	}
+	if (reply == replyTooLong || reply == replyStreamTooLong) && !x.body.completed().IsZero() {
+		late := *reply // all of the request was there: it is the upstream that is late
+		late.Status = 504
+		reply = &late
+	}
 	if x.h.spec.SuppressEnvoyHeaders && reply.Header != nil { // the replies of a table have none, and are shared
 		reply.Header = nil // x-envoy-overloaded
 	}

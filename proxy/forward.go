@@ -40,7 +40,7 @@ func (h *HTTP) forward(x *Exchange) error {
 		x.trip.hint.Hash, x.trip.hint.Hashed = x.hash(rule.Hash)
 	}
 	retry := x.trip.retry
-	if retry == nil || retry.Max <= 0 || retry.On == 0 {
+	if retry == nil || retry.On == 0 || !retry.mayRepeat(x.Request) {
 		x.body.record(x.Request.ContentLength, repeatLimit)
 		err := x.attemptAgain(w.Cluster)
 		x.body.forget()
@@ -97,9 +97,26 @@ func (x *Exchange) attempts(c *upstream.Cluster, retry *Retry) error {
 			c.ReleaseRetry(x.Rule.Priority)
 			return why
 		}
-		if x.Rule.Edits.IncludeAttemptCount {
-			x.Request.Header.Set("x-envoy-attempt-count", decimal(k+2))
+		x.tellRetry(k+2, err)
+	}
+}
+
+// tellRetry has the upstream know that it is asked again, and why.
+func (x *Exchange) tellRetry(attempt int, why error) {
+	if end := x.trip.deadline; !end.IsZero() && !x.h.spec.SuppressEnvoyHeaders {
+		left := max(min(x.trip.expected(), time.Until(end)), time.Millisecond)
+		x.Request.Header.Set("x-envoy-expected-rq-timeout-ms", milliseconds(left))
+	}
+	e := &x.Rule.Edits
+	if e.IncludeAttemptCount {
+		x.Request.Header.Set("x-envoy-attempt-count", decimal(attempt))
+	}
+	if e.IncludeTimeoutRetry {
+		late := "false"
+		if fe, ok := flow.AsError(why); ok && fe.Kind == flow.KindTimeout {
+			late = "true"
 		}
+		x.Request.Header.Set("x-envoy-is-timeout-retry", late)
 	}
 }
 
@@ -121,12 +138,12 @@ func (x *Exchange) wants(retry *Retry, err error) bool {
 // again lets go of the failed attempt and waits; the error is why there cannot be
 // another one.
 func (x *Exchange) again(retry *Retry, k int) error {
+	wait := retry.wait(k, x.Response, time.Now()) // the response's strings end with its stream
 	x.closeStream()
 	x.Response = nil
 	if !x.body.rewind() {
 		return errReplayLimit
 	}
-	wait := retry.backoff(k)
 	if d := x.trip.deadline; !d.IsZero() {
 		wait = min(wait, time.Until(d))
 	}
@@ -302,6 +319,7 @@ const (
 	boundNone bound = iota
 	boundRequest
 	boundTry
+	boundTryIdle
 	boundIdle
 )
 
@@ -321,6 +339,7 @@ func (x *Exchange) bounds(sent time.Time, perTry time.Duration) (time.Time, boun
 		return end, why
 	}
 	earlier(perTry, boundTry)
+	earlier(x.tryIdle(), boundTryIdle)
 	earlier(x.streamIdle(), boundIdle)
 	return end, why
 }
@@ -355,12 +374,15 @@ var errStreamTooLong = &flow.Error{
 
 // armStream bounds an attempt by what its cluster allows.
 func (x *Exchange) armStream(c *upstream.Cluster, stream *upstream.Stream) {
-	spec := c.Spec()
-	if spec == nil || spec.HTTP.MaxStream <= 0 {
+	most := x.trip.perStream
+	if spec := c.Spec(); most <= 0 && spec != nil {
+		most = spec.HTTP.MaxStream
+	}
+	if most <= 0 {
 		return
 	}
 	x.trip.brief = &alarm{}
-	x.trip.brief.start(spec.HTTP.MaxStream, func() { stream.Abort(errStreamTooLong) })
+	x.trip.brief.start(most, func() { stream.Abort(errStreamTooLong) })
 }
 
 // onRequestDone starts the timeouts of a request whose body was still on its way
@@ -384,6 +406,10 @@ func (x *Exchange) classify(c *upstream.Cluster, err error, why bound) error {
 	case why == boundTry, fe.Details == "upstream_per_try_timeout":
 		c.Stats().Requests.PerTryTimeout.Add(1)
 		return timedOut("upstream_per_try_timeout")
+	case fe == errTryIdle:
+		return errTryIdle
+	case why == boundTryIdle:
+		return errTryIdle
 	case why == boundIdle:
 		return errStreamIdle
 	default:

@@ -228,6 +228,9 @@ func (x *Exchange) editResponse(resp *httpmsg.Response) {
 	for _, e := range x.Rule.Edits.Response {
 		e.apply(x, &resp.Header, joinedInResponses)
 	}
+	if n := x.Record.Upstream.Attempts; n > 0 && x.Rule.Edits.AttemptCountInResponse && x.ended() == nil {
+		resp.Header.Set("x-envoy-attempt-count", decimal(n))
+	}
 }
 
 // finishResponse passes the response filters, backwards, and completes the head.

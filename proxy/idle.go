@@ -15,6 +15,11 @@ var errStreamIdle = &flow.Error{Side: flow.SideInternal, Flag: flow.StreamIdleTi
 // errStalledRequest ends a request whose downstream has sent nothing for too long.
 var errStalledRequest = &flow.Error{Side: flow.SideDownstream, Flag: flow.StreamIdleTimeout, Kind: flow.KindTimeout, Details: "stream_idle_timeout"}
 
+// errTryIdle ends an attempt whose upstream has sent nothing for longer than one may.
+var errTryIdle = &flow.Error{
+	Side: flow.SideUpstream, Flag: flow.UpstreamRequestTimeout, Kind: flow.KindTimeout, Retry: flow.RetryReset, Details: "upstream_per_try_idle_timeout",
+}
+
 // idleClock rings when nothing has moved for its limit. Moving is cheap: the timer
 // is looked at only when it fires.
 type idleClock struct {
@@ -105,10 +110,22 @@ func (x *Exchange) streamIdle() time.Duration {
 	return x.h.spec.Timeouts.StreamIdle
 }
 
+// tryIdle is how long an attempt may be without anything from its upstream; 0 is for
+// ever.
+func (x *Exchange) tryIdle() time.Duration {
+	if x.trip.retry == nil {
+		return 0
+	}
+	return x.trip.retry.PerTryIdle
+}
+
 // guardBody puts the response's body under the stream idle timeout, where it is not
 // here already.
 func (x *Exchange) guardBody() {
-	limit, resp := x.streamIdle(), x.Response
+	limit, resp, why := x.streamIdle(), x.Response, errStreamIdle
+	if d := x.tryIdle(); d > 0 && (limit <= 0 || d < limit) {
+		limit, why = d, errTryIdle
+	}
 	if limit <= 0 || resp.Tunnel != nil || resp.Body == httpmsg.NoBody {
 		return
 	}
@@ -116,6 +133,6 @@ func (x *Exchange) guardBody() {
 		return
 	}
 	stream := x.trip.stream
-	x.trip.idle = newIdleClock(limit, func() { stream.Abort(errStreamIdle) })
+	x.trip.idle = newIdleClock(limit, func() { stream.Abort(why) })
 	resp.Body = &idleBody{Body: resp.Body, clock: x.trip.idle}
 }

@@ -59,8 +59,8 @@ func TestAClusterBoundsItsExchanges(t *testing.T) {
 		tries      int
 		flags      string
 	}{
-		{"before the head", "", nil, 408, 1, "UMSDR"},
-		{"before the head, tried again", "", &proxy.Retry{On: proxy.RetryOnReset, Max: 1}, 408, 2, "URX,UMSDR"},
+		{"before the head", "", nil, 504, 1, "UMSDR"},
+		{"before the head, tried again", "", &proxy.Retry{On: proxy.RetryOnReset, Max: 1}, 504, 2, "URX,UMSDR"},
 		{"within the body", "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhel", nil, 200, 1, "UMSDR"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -80,6 +80,7 @@ var (
 	replyReplayLimit     = &Reply{Status: 507, Body: "exceeded request buffer limit while retrying upstream", Details: "request_payload_exceeded_retry_buffer_limit"}
 	replyTooLong         = &Reply{Status: 408, Body: "downstream duration timeout", GRPCStatus: 4, Details: "max_duration_timeout"}
 	replyStreamTooLong   = &Reply{Status: 408, Flag: flow.UpstreamMaxStreamDurationReached, Flagged: true, Body: "upstream max stream duration reached", Details: "upstream_max_stream_duration_reached"}
+	replyTryIdle         = &Reply{Status: 504, Flag: flow.UpstreamRequestTimeout, Flagged: true, Body: "upstream request timeout", Details: "upstream_per_try_idle_timeout"}
 	replyStreamIdle      = &Reply{Status: 504, Flag: flow.StreamIdleTimeout, Flagged: true, Body: "stream timeout", Details: "stream_idle_timeout"}
 )
 
@@ -100,9 +101,10 @@ var refusals = [...]struct {
 	{"the downstream sends nothing more of its request", replyStreamIdleEarly},
 	{"the request is not complete within the request timeout", replyRequestTimeout},
 	{"the body outgrew 1 MiB when a retry was decided already", replyReplayLimit},
-	{"the exchange takes longer than it may as a whole", replyTooLong},
-	{"an attempt takes longer than its cluster's max_stream_duration", replyStreamTooLong},
+	{"the exchange takes longer than it may as a whole (504 where the request was complete)", replyTooLong},
+	{"an attempt takes longer than its cluster's max_stream_duration (504 where the request was complete)", replyStreamTooLong},
 	{"the upstream sends nothing for longer than the stream idle timeout", replyStreamIdle},
+	{"the upstream sends nothing for longer than the rule's per_try_idle_timeout", replyTryIdle},
 }
 
 // Aborted is the reply to a request that a fault befalls.
@@ -150,6 +152,8 @@ func replyFor(err error, attempts int) *Reply {
 		r.Header = []httpmsg.Field{{Name: "x-envoy-overloaded", Value: "true"}}
 	}
 	switch {
+	case fe == errTryIdle:
+		return replyTryIdle
 	case fe.Flag == flow.StreamIdleTimeout:
 		return replyStreamIdle
 	case fe == errReplayLimit:

@@ -3,10 +3,12 @@ package proxy
 import (
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/flow"
+	"github.com/outrigger-mesh/outrigger/match"
 	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
 )
 
@@ -63,8 +65,16 @@ type Retry struct {
 	Max         int
 	PerTry      time.Duration
 	StatusCodes []int
-	// HeaderNames are those of response fields that call for another attempt.
+	// HeaderNames and Headers are those of response fields that call for another attempt.
 	HeaderNames []string
+	Headers     []match.Header
+	// RequestHeaders, where there are any, say which requests may be repeated at all.
+	RequestHeaders []match.Header
+	// PerTryIdle is how long an attempt may be without anything from its upstream.
+	PerTryIdle time.Duration
+	// Resets are where a response may say how long to wait, MaxReset at most.
+	Resets   []ResetHeader
+	MaxReset time.Duration
 	// PreviousHosts avoids endpoints that were tried, for HostAttempts further
 	// picks.
 	PreviousHosts bool
@@ -76,7 +86,7 @@ type Retry struct {
 // wantsError reports whether a failed attempt may be repeated.
 func (rt *Retry) wantsError(err error) bool {
 	fe, ok := flow.AsError(err)
-	if !ok || fe.Side == flow.SideDownstream || fe.Flag == flow.StreamIdleTimeout {
+	if !ok || fe.Side == flow.SideDownstream || fe == errStreamIdle {
 		return false
 	}
 	switch fe.Kind {
@@ -116,7 +126,7 @@ func (rt *Retry) wantsResponse(resp *httpmsg.Response) bool {
 		rt.On&RetryOnGatewayError != 0 && s >= 502 && s <= 504,
 		rt.On&RetryOnRetriable4xx != 0 && s == 409,
 		rt.On&RetryOnStatusCodes != 0 && slices.Contains(rt.StatusCodes, s),
-		rt.On&RetryOnHeaders != 0 && slices.ContainsFunc(rt.HeaderNames, resp.Header.Has):
+		rt.On&RetryOnHeaders != 0 && rt.wantsHeaders(resp):
 		return true
 	}
 	if rt.On&retryOnGRPC != 0 {
@@ -125,6 +135,67 @@ func (rt *Retry) wantsResponse(resp *httpmsg.Response) bool {
 		}
 	}
 	return false
+}
+
+// wantsHeaders looks for the fields that call for another attempt.
+func (rt *Retry) wantsHeaders(resp *httpmsg.Response) bool {
+	if slices.ContainsFunc(rt.HeaderNames, resp.Header.Has) {
+		return true
+	}
+	as := httpmsg.Request{Header: resp.Header}
+	for i := range rt.Headers {
+		h := &rt.Headers[i]
+		if h.Name() == ":status" && h.MatchValue(decimal(resp.Status)) || h.Name() != ":status" && h.Match(&as) {
+			return true
+		}
+	}
+	return false
+}
+
+// mayRepeat reports whether requests like this one are repeated.
+func (rt *Retry) mayRepeat(r *httpmsg.Request) bool {
+	for i := range rt.RequestHeaders {
+		if rt.RequestHeaders[i].Match(r) {
+			return true
+		}
+	}
+	return len(rt.RequestHeaders) == 0
+}
+
+// ResetHeader is a response's field that says when to come again.
+type ResetHeader struct {
+	Name string // lower case
+	// Timestamp: in seconds since 1970, instead of in seconds from now.
+	Timestamp bool
+}
+
+// reset is how long a response asks to wait; 0 is not at all.
+func (rt *Retry) reset(h *httpmsg.Header, now time.Time) time.Duration {
+	for _, r := range rt.Resets {
+		n, err := strconv.ParseUint(h.Value(r.Name), 10, 33)
+		if err != nil {
+			continue
+		}
+		wait := time.Duration(n) * time.Second //nolint:gosec // 33 bits
+		if r.Timestamp {
+			wait = time.Unix(int64(n), 0).Sub(now.Truncate(time.Second)) //nolint:gosec // as above
+		}
+		if wait > 0 && wait <= rt.MaxReset {
+			return wait
+		}
+	}
+	return 0
+}
+
+// wait is how long to wait before retry number k: as long as the response asks, and up
+// to half of that more, or else the back-off.
+func (rt *Retry) wait(k int, resp *httpmsg.Response, now time.Time) time.Duration {
+	if resp != nil && len(rt.Resets) > 0 {
+		if d := rt.reset(&resp.Header, now); d > 0 {
+			return d + rand.N(d/2) //nolint:gosec // jitter
+		}
+	}
+	return rt.backoff(k)
 }
 
 // backoff is the wait before retry number k, counted from 0: full jitter over an

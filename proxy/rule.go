@@ -77,6 +77,10 @@ type RuleEdits struct {
 	Response []*HeaderEdits
 	// IncludeAttemptCount sends x-envoy-attempt-count upstream.
 	IncludeAttemptCount bool
+	// AttemptCountInResponse tells the downstream how many attempts there were.
+	AttemptCountInResponse bool
+	// IncludeTimeoutRetry sends x-envoy-is-timeout-retry with further attempts.
+	IncludeTimeoutRetry bool
 	// Decorator is the operation name for x-envoy-decorator-operation.
 	Decorator string
 	// DecoratorNoPropagate keeps the decorator from being sent.

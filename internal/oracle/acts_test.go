@@ -70,7 +70,90 @@ func acts() []trial {
 	}
 	pages(add)
 	mirrored(add)
+	retried(add)
 	return l
+}
+
+// retried are trials of retry policies, and of the headers by which callers from inside
+// change them.
+func retried(add func(name, send string, answers ...answer) *trial) {
+	status := func(code, lines string) answer {
+		return answer{parts: []string{"HTTP/1.1 " + code + "\r\n" + lines + "content-length: 1\r\n\r\nx"}}
+	}
+	fine := answer{parts: []string{hello}}
+	for _, on := range []string{"5xx", "gateway-error", "reset", "reset-before-request", "connect-failure", "envoy-ratelimited", "retriable-4xx", "refused-stream", "cancelled", "deadline-exceeded", "internal", "resource-exhausted", "unavailable", "http3-post-connect-failure", "nonsense", "gateway-error,retriable-4xx"} {
+		for _, c := range []struct {
+			name string
+			a    answer
+		}{
+			{"500", status("500 No", "")}, {"503", status("503 No", "")}, {"409", status("409 No", "")}, {"429", status("429 No", "")},
+			{"limited", status("429 No", "x-envoy-ratelimited: true\r\n")}, {"limited 503", status("503 No", "x-envoy-ratelimited: true\r\n")},
+			{"reset", answer{end: "reset"}}, {"cut", answer{end: "close"}},
+			{"grpc 1", status("200 OK", "grpc-status: 1\r\n")}, {"grpc 4", status("200 OK", "grpc-status: 4\r\n")}, {"grpc 8", status("200 OK", "grpc-status: 8\r\n")},
+			{"grpc 13", status("200 OK", "grpc-status: 13\r\n")}, {"grpc 14", status("200 OK", "grpc-status: 14\r\n")},
+		} {
+			// What is not safe to repeat is repeated by the policy alone.
+			add("retry on "+on+" of "+c.name, "POST"+at("retry.example", "/on/"+on, "content-length: 0")[len("GET"):], c.a, c.a, fine)
+		}
+		add("retry on "+on+" of dead", at("retry.example", "/dead/"+on))
+		add("retry on "+on+" always", at("retry.example", "/on/"+on), status("503 No", ""))
+	}
+	path := func(p string, lines ...string) string { return at("retry.example", p, lines...) }
+	inside := "x-forwarded-for: 10.9.1.1"
+	outside := "x-forwarded-for: 10.8.1.1"
+	for _, code := range []string{"418 No", "200 OK", "500 No", "419 No"} {
+		add("retry codes of "+code, path("/codes"), status(code, ""), fine)
+		add("retry headers of "+code, path("/headers"), status(code, ""), fine)
+	}
+	add("retry headers say yes", path("/headers"), status("200 OK", "x-again: yes\r\n"), fine)
+	add("retry headers say no", path("/headers"), status("200 OK", "x-again: no\r\n"), fine)
+	add("retry headers are there", path("/headers"), status("200 OK", "x-must: \r\n"), fine)
+	add("retry request headers are there", path("/request-headers", "x-may: 1"), status("500 No", ""), fine)
+	add("retry request headers are not there", path("/request-headers"), status("500 No", ""), fine)
+	add("retry request headers, method", "PUT"+path("/request-headers")[len("GET"):], status("500 No", ""), fine)
+	slow := answer{parts: []string{hello}, wait: 250 * time.Millisecond}
+	for _, p := range []string{"/per-try", "/per-try-reset", "/per-try-no", "/try-idle", "/try-idle-no"} {
+		add("retry "+p, path(p), slow, fine).settle = 300 * time.Millisecond
+		add("retry "+p+" always", path(p), slow).settle = 300 * time.Millisecond
+		add("retry "+p+" within the body", path(p), answer{parts: []string{"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nhel", "lo", "!"}}, fine)
+	}
+	add("retry limited", path("/limited"), status("503 No", "retry-after: 1\r\n"), fine).quiet = 3 * time.Second
+	add("retry limited too long", path("/limited"), status("503 No", "retry-after: 20\r\n"), fine).quiet = 3 * time.Second
+	add("retry limited in the past", path("/limited"), status("503 No", "x-reset: 1000\r\n"), fine).quiet = 3 * time.Second
+	add("control max stream duration", path("/long"), slow).settle = 300 * time.Millisecond
+	add("control max stream duration of grpc", path("/long", "content-type: application/grpc"), slow).settle = 300 * time.Millisecond
+	add("control max stream duration of an unfinished request", "POST"+path("/long", "content-length: 5")[len("GET"):]+"abc", slow).settle = 300 * time.Millisecond
+	for _, p := range []string{"/default", "/zero"} {
+		add("retry "+p, path(p), status("500 No", ""))
+	}
+	for _, who := range []struct{ name, line string }{{"inside", inside}, {"outside", outside}} {
+		for _, c := range []struct {
+			name  string
+			lines []string
+			a     answer
+		}{
+			{"retry-on", []string{"x-envoy-retry-on: 5xx"}, status("500 No", "")},
+			{"retry-on nonsense", []string{"x-envoy-retry-on: nonsense"}, status("500 No", "")},
+			{"retry-grpc-on", []string{"x-envoy-retry-grpc-on: unavailable"}, status("200 OK", "grpc-status: 14\r\n")},
+			{"max-retries", []string{"x-envoy-retry-on: 5xx", "x-envoy-max-retries: 2"}, status("500 No", "")},
+			{"max-retries junk", []string{"x-envoy-retry-on: 5xx", "x-envoy-max-retries: many"}, status("500 No", "")},
+			{"max-retries alone", []string{"x-envoy-max-retries: 2"}, status("500 No", "")},
+			{"codes", []string{"x-envoy-retry-on: retriable-status-codes", "x-envoy-retriable-status-codes: 418, 419"}, status("419 No", "")},
+			{"names", []string{"x-envoy-retry-on: retriable-headers", "x-envoy-retriable-header-names: X-One, x-two"}, status("200 OK", "x-two: 1\r\n")},
+			{"timeout", []string{"x-envoy-upstream-rq-timeout-ms: 100"}, slow},
+			{"timeout zero", []string{"x-envoy-upstream-rq-timeout-ms: 0"}, slow},
+			{"timeout junk", []string{"x-envoy-upstream-rq-timeout-ms: soon"}, slow},
+			{"timeout answered otherwise", []string{"x-envoy-upstream-rq-timeout-ms: 100", "x-envoy-upstream-rq-timeout-alt-response: 1"}, slow},
+			{"per try", []string{"x-envoy-retry-on: 5xx", "x-envoy-upstream-rq-per-try-timeout-ms: 100"}, slow},
+			{"per try above all", []string{"x-envoy-upstream-rq-timeout-ms: 100", "x-envoy-upstream-rq-per-try-timeout-ms: 5000"}, slow},
+			{"stream duration", []string{"x-envoy-upstream-stream-duration-ms: 100"}, slow},
+			{"expected", []string{"x-envoy-expected-rq-timeout-ms: 77"}, fine},
+			{"attempts", []string{"x-envoy-attempt-count: 7"}, fine},
+			{"hedge", []string{"x-envoy-hedge-on-per-try-timeout: true"}, fine},
+		} {
+			add("control "+who.name+" "+c.name, path("/plain", append([]string{who.line}, c.lines...)...), c.a, c.a, fine).settle = 300 * time.Millisecond
+		}
+	}
 }
 
 // mirrored are trials of mirrors.

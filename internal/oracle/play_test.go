@@ -203,6 +203,7 @@ var masks = []mask{
 	{regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-([0-9a-f])[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}`), "UUID-$1"},
 	{regexp.MustCompile(`x-envoy-upstream-service-time: \d+`), "x-envoy-upstream-service-time: N"},
 	{regexp.MustCompile(`service_time=\d+`), "service_time=N"},
+	{regexp.MustCompile(`x-envoy-expected-rq-timeout-ms: 1[45]\d{3}`), "x-envoy-expected-rq-timeout-ms: N"},
 }
 
 var address = regexp.MustCompile(`127\.\d+\.\d+\.\d+:(\d+)`)

@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"strings"
 	"time"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -15,6 +16,7 @@ type regexRewrite = matcherv3.RegexMatchAndSubstitute
 const (
 	defaultRouteTimeout = 15 * time.Second
 	defaultBackoffBase  = 25 * time.Millisecond
+	defaultMaxReset     = 300 * time.Second
 	previousHostsName   = "envoy.retry_host_predicates.previous_hosts"
 )
 
@@ -37,10 +39,34 @@ func retryPolicy(s scope, p *routev3.RetryPolicy) *proxy.Retry {
 	for _, code := range p.GetRetriableStatusCodes() {
 		out.StatusCodes = append(out.StatusCodes, int(code))
 	}
+	for i, h := range p.GetRetriableHeaders() {
+		out.Headers = append(out.Headers, headerMatch(s.at("retriable_headers", i), h))
+	}
+	for i, h := range p.GetRetriableRequestHeaders() {
+		out.RequestHeaders = append(out.RequestHeaders, headerMatch(s.at("retriable_request_headers", i), h))
+	}
+	out.PerTryIdle = duration(p.GetPerTryIdleTimeout(), 0)
+	resets(s.in("rate_limited_retry_back_off"), out, p.GetRateLimitedRetryBackOff())
 	for _, h := range p.GetRetryHostPredicate() {
 		if h.GetName() == previousHostsName {
 			out.PreviousHosts = true
 		}
 	}
 	return out
+}
+
+// resets compiles where responses may say how long to wait.
+func resets(s scope, out *proxy.Retry, m *routev3.RetryPolicy_RateLimitedRetryBackOff) {
+	if m == nil {
+		return
+	}
+	out.MaxReset = duration(m.GetMaxInterval(), defaultMaxReset)
+	for i, h := range m.GetResetHeaders() {
+		if f := h.GetFormat(); f != routev3.RetryPolicy_SECONDS && f != routev3.RetryPolicy_UNIX_TIMESTAMP {
+			s.at("reset_headers", i).fail("format %v is not supported", f)
+		}
+		out.Resets = append(out.Resets, proxy.ResetHeader{
+			Name: strings.ToLower(h.GetName()), Timestamp: h.GetFormat() == routev3.RetryPolicy_UNIX_TIMESTAMP,
+		})
+	}
 }

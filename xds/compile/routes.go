@@ -78,6 +78,8 @@ func virtualHost(s scope, level *routeLevel, vh *routev3.VirtualHost) *route.Vir
 		rule := compileRule(rs, level, r)
 		rule.VirtualHost = vh.GetName()
 		rule.Edits.IncludeAttemptCount = vh.GetIncludeRequestAttemptCount()
+		rule.Edits.AttemptCountInResponse = vh.GetIncludeAttemptCountInResponse()
+		rule.Edits.IncludeTimeoutRetry = vh.GetIncludeIsTimeoutRetryHeader()
 		rule.Edits.Request = level.order(rule.Edits.Request, request, level.request)
 		rule.Edits.Response = level.order(rule.Edits.Response, response, level.response)
 		level.override(rs, rule, r, filters)
