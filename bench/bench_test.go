@@ -190,7 +190,7 @@ func TestProxyThatDoesNotStartIsANoteAndAFailure(t *testing.T) {
 	if !strings.Contains(out.String(), "http1-max") {
 		t.Errorf("the figures of the others are not shown:\n%s", &out)
 	}
-	if took := time.Since(began); took > 20*time.Second {
+	if took := time.Since(began); took > 2*time.Minute {
 		t.Errorf("took %v", took)
 	}
 }
@@ -242,7 +242,7 @@ func TestProxiesEndWithTheBenchmark(t *testing.T) {
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
-			deadline := time.Now().Add(20 * time.Second)
+			deadline := time.Now().Add(2 * time.Minute)
 			for len(children(t, "XDS_ROOT_CA="+dir)) == 0 {
 				if time.Now().After(deadline) {
 					t.Fatal("no proxy was started")

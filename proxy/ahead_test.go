@@ -158,7 +158,7 @@ func clientHello(t *testing.T) []byte {
 	go func() { _, _, _ = w.client(t, idDown).Handshake(t.Context(), ours) }()
 	t.Cleanup(func() { _ = ours.Close() })
 	b := make([]byte, 16<<10)
-	_ = theirs.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = theirs.SetReadDeadline(time.Now().Add(time.Minute))
 	n, err := theirs.Read(b)
 	if err != nil {
 		t.Fatal(err)
@@ -204,7 +204,7 @@ func TestNothingIsDialledAhead(t *testing.T) {
 			if got, err := c.Read(make([]byte, 1)); got != 0 || err == nil || !strings.Contains(err.Error(), "timeout") {
 				t.Errorf("read %d bytes, %v", got, err)
 			}
-			_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+			_ = c.SetReadDeadline(time.Now().Add(time.Minute))
 			_, _ = io.WriteString(c, "GET / HTTP/1.1\r\n\r\n")
 			if got, _ := io.ReadAll(c); !strings.HasPrefix(string(got), "web") {
 				t.Errorf("HTTP after the silence: got %q", got)

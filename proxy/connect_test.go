@@ -195,7 +195,7 @@ func TestTheRuleDecidesAboutUpgrades(t *testing.T) {
 
 func TestTunnelsEndByTheClock(t *testing.T) {
 	t.Parallel()
-	short, long := 100*time.Millisecond, time.Minute
+	short, long := patience, time.Minute
 	for _, tt := range []struct {
 		name    string
 		chain   time.Duration

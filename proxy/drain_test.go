@@ -23,7 +23,7 @@ func TestDrainClosesIdleKeepAliveConnectionsSoon(t *testing.T) {
 	if resp := readResponse(t, r, "GET"); resp.Close {
 		t.Error("connection: close without a drain")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := g.listeners.Drain(ctx); err != nil {
 		t.Errorf("drain: %v", err)
@@ -45,7 +45,7 @@ func TestDrainAnswersARequestThatCrossesIt(t *testing.T) {
 	readResponse(t, r, "GET")
 	drained := make(chan error, 1)
 	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		drained <- g.listeners.Drain(ctx)
 	}()
@@ -75,7 +75,7 @@ func TestDrainLetsAnExchangeEndAndSaysClose(t *testing.T) {
 	<-asked
 	drained := make(chan error, 1)
 	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		drained <- g.listeners.Drain(ctx)
 	}()
@@ -118,7 +118,7 @@ func TestDrainClosesConnectionsThatNeverSpoke(t *testing.T) {
 	g := newRigSpec(t, spec, newRecords())
 	c := g.dial()
 	poll(t, "the connection is there", func() bool { return g.listener.Active() == 1 })
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := g.listeners.Drain(ctx); err != nil {
 		t.Errorf("drain: %v", err)

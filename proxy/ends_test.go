@@ -26,7 +26,7 @@ func TestAResponseThatStopsIsIdle(t *testing.T) {
 				_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\n"+head)
 				_, _ = io.Copy(io.Discard, r)
 			})
-			g := httpRig(t, proxy.HTTPSpec{Timeouts: proxy.Timeouts{StreamIdle: 100 * time.Millisecond}}, to(cluster(t, nil, addr)))
+			g := httpRig(t, proxy.HTTPSpec{Timeouts: proxy.Timeouts{StreamIdle: patience}}, to(cluster(t, nil, addr)))
 			c := g.dial()
 			_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nhost: a\r\n\r\n")
 			if b, err := io.ReadAll(c); !strings.Contains(string(b), "ab") || strings.HasSuffix(string(b), "0\r\n\r\n") || err != nil {
@@ -42,7 +42,7 @@ func TestAResponseThatStopsIsIdle(t *testing.T) {
 func TestARulesIdleTimeoutCoversTheRequest(t *testing.T) {
 	t.Parallel()
 	rule := to(cluster(t, nil, script(t, answer(hello))))
-	idle := 100 * time.Millisecond
+	idle := patience
 	rule.IdleTimeout = &idle
 	g := httpRig(t, proxy.HTTPSpec{}, rule)
 	resp := g.ask("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nab")

@@ -45,7 +45,7 @@ func TestTimeoutWhileNoConnectionIsFreeInEveryVersion(t *testing.T) {
 		rule := to(c)
 		rule.Timeout = 100 * time.Millisecond
 		late := l.rig(t, proxy.HTTPSpec{}, rule)
-		ctx, stop := context.WithTimeout(t.Context(), 5*time.Second)
+		ctx, stop := context.WithTimeout(t.Context(), time.Minute)
 		defer stop()
 		r, _ := http.NewRequestWithContext(ctx, http.MethodGet, l.url(late, "/"), nil)
 		resp, err := l.downstream(t, late).Do(r)

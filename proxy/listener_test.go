@@ -37,7 +37,7 @@ func chains(t testing.TB, def *proxy.Chain, cs ...*proxy.Chain) *proxy.ChainSet 
 // where every connection has the given original destination.
 func captured(t *testing.T, dst string, spec *proxy.ListenerSpec, others ...proxy.Entry) string {
 	t.Helper()
-	ls := proxy.NewListeners(proxy.Options{HoldTime: 2 * time.Second, OriginalDst: func(*net.TCPConn) (netip.AddrPort, error) {
+	ls := proxy.NewListeners(proxy.Options{HoldTime: time.Minute, OriginalDst: func(*net.TCPConn) (netip.AddrPort, error) {
 		return netip.MustParseAddrPort(dst), nil
 	}})
 	l := proxy.NewListener(spec.Name, nil)
@@ -64,7 +64,7 @@ func readAll(t *testing.T, addr string) (string, error) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	b, err := io.ReadAll(c)
 	return string(b), err
 }
@@ -108,7 +108,7 @@ func TestDirectDialIsRefused(t *testing.T) {
 
 func TestConnectionsAreHeldUntilTheFirstConfiguration(t *testing.T) {
 	t.Parallel()
-	ls := proxy.NewListeners(proxy.Options{HoldTime: 10 * time.Second})
+	ls := proxy.NewListeners(proxy.Options{HoldTime: time.Minute})
 	t.Cleanup(ls.Close)
 	l := proxy.NewListener("late", nil)
 	if err := ls.Update([]proxy.Entry{{Address: loopback, Bind: true, Listener: l}}); err != nil {
@@ -370,7 +370,7 @@ func TestUpdateKeepsSocketsAndRetiresListeners(t *testing.T) {
 // poll waits for a condition with a bound.
 func poll(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		if ok() {
 			return
 		}

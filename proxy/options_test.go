@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/outrigger-mesh/outrigger/proxy"
 	"github.com/outrigger-mesh/outrigger/upstream"
@@ -65,7 +64,7 @@ func TestAClusterBoundsItsExchanges(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			rule := to(cluster(t, func(s *upstream.Spec) { s.HTTP.MaxStream = 100 * time.Millisecond }, script(t, func(_ int, c net.Conn, r *bufio.Reader) {
+			rule := to(cluster(t, func(s *upstream.Spec) { s.HTTP.MaxStream = patience }, script(t, func(_ int, c net.Conn, r *bufio.Reader) {
 				if _, err := http.ReadRequest(r); err == nil {
 					_, _ = io.WriteString(c, tt.text)
 					_, _ = io.Copy(io.Discard, r)

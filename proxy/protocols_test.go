@@ -111,7 +111,7 @@ func (w *wires) dial(t testing.TB, g *rig) net.Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = tc.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = tc.SetDeadline(time.Now().Add(time.Minute))
 	return tc
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/outrigger-mesh/outrigger/lb"
 	"github.com/outrigger-mesh/outrigger/proxy"
 	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
+	"github.com/outrigger-mesh/outrigger/sock/socktest"
 	"github.com/outrigger-mesh/outrigger/upstream"
 )
 
@@ -61,8 +62,8 @@ func (o *records) next(t testing.TB) record {
 	select {
 	case r := <-o.ch:
 		return r
-	case <-time.After(10 * time.Second):
-		t.Fatal("no record within 10 s")
+	case <-time.After(time.Minute):
+		t.Fatal("no record within a minute")
 		return record{}
 	}
 }
@@ -81,6 +82,9 @@ type rig struct {
 	addr      string
 }
 
+// patience is a limit before which even a busy machine does what has to come first.
+const patience = time.Second
+
 var loopback = netip.MustParseAddrPort("127.0.0.1:0")
 
 // newRig serves handler on a chain that takes everything.
@@ -95,7 +99,7 @@ func newRig(t testing.TB, handler proxy.ConnHandler, rec *records) *rig {
 
 func newRigSpec(t testing.TB, spec *proxy.ListenerSpec, rec *records) *rig {
 	t.Helper()
-	g := &rig{t: t, listeners: proxy.NewListeners(proxy.Options{HoldTime: 5 * time.Second}), records: rec}
+	g := &rig{t: t, listeners: proxy.NewListeners(proxy.Options{HoldTime: time.Minute}), records: rec}
 	g.listener = proxy.NewListener(spec.Name, nil)
 	g.listener.Publish(spec)
 	if err := g.listeners.Update([]proxy.Entry{{Address: spec.Address, Bind: true, Listener: g.listener}}); err != nil {
@@ -113,7 +117,7 @@ func (g *rig) dial() net.Conn {
 		g.t.Fatal(err)
 	}
 	g.t.Cleanup(func() { _ = c.Close() })
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	return c
 }
 
@@ -159,7 +163,7 @@ func cluster(t testing.TB, edit func(*upstream.Spec), addrs ...string) *upstream
 	for i, a := range addrs {
 		specs[i] = lb.EndpointSpec{Addr: netip.MustParseAddrPort(a), Weight: 1}
 	}
-	spec := &upstream.Spec{Name: c.Name(), Kind: upstream.Static, ConnectTimeout: 2 * time.Second}
+	spec := &upstream.Spec{Name: c.Name(), Kind: upstream.Static, ConnectTimeout: time.Minute}
 	if edit != nil {
 		edit(spec)
 	}
@@ -253,10 +257,5 @@ const hello = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"
 // closedPort is an address at which nobody listens.
 func closedPort(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
+	return socktest.Deaf(t).String()
 }

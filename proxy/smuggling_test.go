@@ -51,7 +51,7 @@ func ask2(t *testing.T, g *rig, content string, trailer, fields []string) (statu
 	t.Helper()
 	c := g.dial()
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	_, _ = io.WriteString(c, xhttp2.ClientPreface)
 	fr := xhttp2.NewFramer(c, c)
 	fr.AllowIllegalWrites = true

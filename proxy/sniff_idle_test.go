@@ -74,7 +74,7 @@ func TestSilentConnectionsHoldNoBuffer(t *testing.T) { //nolint:paralleltest // 
 func awaitSniffers(t *testing.T, n int) {
 	t.Helper()
 	stacks := make([]byte, 4<<20)
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		got := 0
 		for g := range bytes.SplitSeq(stacks[:runtime.Stack(stacks, true)], []byte("\n\n")) {
 			if bytes.Contains(g, []byte("[IO wait")) && bytes.Contains(g, []byte("sniffer")) {

@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"io"
 	"net"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -155,7 +157,7 @@ func TestIdleRelayEnds(t *testing.T) {
 	g := tcpRig(t, func(s *proxy.TCPSpec) { s.IdleTimeout = 100 * time.Millisecond }, addr)
 	c := g.dial()
 	_, _ = io.WriteString(c, "x")
-	if _, err := io.ReadAll(c); err != nil {
+	if _, err := io.ReadAll(c); err != nil && !errors.Is(err, syscall.ECONNRESET) { // which it is if our byte was not read in time
 		t.Errorf("read: %v", err)
 	}
 	<-ended
@@ -167,16 +169,16 @@ func TestIdleRelayEnds(t *testing.T) {
 func TestBytesInOneDirectionKeepARelayAlive(t *testing.T) {
 	t.Parallel()
 	addr := script(t, func(_ int, c net.Conn, _ *bufio.Reader) {
-		for range 30 {
+		for range 40 {
 			if _, err := io.WriteString(c, "tick"); err != nil {
 				return
 			}
 			time.Sleep(75 * time.Millisecond) // the point of the test: slower than a tick, faster than idle
 		}
 	})
-	g := tcpRig(t, func(s *proxy.TCPSpec) { s.IdleTimeout = 1500 * time.Millisecond }, addr)
+	g := tcpRig(t, func(s *proxy.TCPSpec) { s.IdleTimeout = patience }, addr)
 	b, err := io.ReadAll(g.dial())
-	if err != nil || len(b) != 120 {
+	if err != nil || len(b) != 160 {
 		t.Errorf("got %d bytes, %v", len(b), err)
 	}
 }

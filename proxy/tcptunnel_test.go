@@ -128,10 +128,10 @@ func TestTunnelsOfTCPChainsEndByTheClock(t *testing.T) {
 		post              bool
 		spec              proxy.TCPSpec
 	}{
-		{"idle", "idle_timeout", "-", false, proxy.TCPSpec{IdleTimeout: 100 * time.Millisecond}},
-		{"idle POST", "idle_timeout", "-", true, proxy.TCPSpec{IdleTimeout: 100 * time.Millisecond}},
-		{"too old", "max_connection_duration_reached", "DT", false, proxy.TCPSpec{MaxDuration: 200 * time.Millisecond}},
-		{"too old POST", "max_connection_duration_reached", "DT", true, proxy.TCPSpec{MaxDuration: 200 * time.Millisecond}},
+		{"idle", "idle_timeout", "-", false, proxy.TCPSpec{IdleTimeout: patience}},
+		{"idle POST", "idle_timeout", "-", true, proxy.TCPSpec{IdleTimeout: patience}},
+		{"too old", "max_connection_duration_reached", "DT", false, proxy.TCPSpec{MaxDuration: patience}},
+		{"too old POST", "max_connection_duration_reached", "DT", true, proxy.TCPSpec{MaxDuration: patience}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

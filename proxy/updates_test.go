@@ -49,10 +49,10 @@ func TestReplacedChainsLoseNoRequestInEveryVersion(t *testing.T) {
 							t.Error(err)
 							return
 						}
-						_, err = io.Copy(io.Discard, resp.Body)
+						said, err := io.ReadAll(resp.Body)
 						_ = resp.Body.Close()
 						if err != nil || resp.StatusCode != 200 {
-							t.Errorf("got %d, %v", resp.StatusCode, err)
+							t.Errorf("got %d %q, %v", resp.StatusCode, said, err)
 							return
 						}
 						served.Add(1)

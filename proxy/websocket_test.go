@@ -99,7 +99,7 @@ func TestWebsocketsPassInEveryVersion(t *testing.T) {
 		})
 		t.Run("nobody says anything", func(t *testing.T) {
 			t.Parallel()
-			front, last := l.websockets(t, 150*time.Millisecond, func(_ net.Conn, r *bufio.Reader) { _, _ = io.Copy(io.Discard, r) })
+			front, last := l.websockets(t, patience, func(_ net.Conn, r *bufio.Reader) { _, _ = io.Copy(io.Discard, r) })
 			c, r := upgraded(t, front)
 			_, _ = io.WriteString(c, "x")
 			if got, _ := io.ReadAll(r); len(got) > 0 {

@@ -16,19 +16,9 @@ import (
 	"github.com/outrigger-mesh/outrigger/lb"
 	"github.com/outrigger-mesh/outrigger/mtls"
 	"github.com/outrigger-mesh/outrigger/mtls/mtlstest"
+	"github.com/outrigger-mesh/outrigger/sock/socktest"
 	"github.com/outrigger-mesh/outrigger/upstream"
 )
-
-// deaf is an address where nobody listens.
-func deaf(t *testing.T) netip.AddrPort {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return netip.MustParseAddrPort(l.Addr().String())
-}
 
 // silent accepts connections and says nothing.
 func silent(t *testing.T) netip.AddrPort {
@@ -53,7 +43,7 @@ func both(t *testing.T, c *upstream.Cluster, check func(*testing.T, error)) {
 
 func TestRefusedConnection(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, nil, deaf(t))
+	c := newCluster(t, nil, socktest.Deaf(t))
 	both(t, c, func(t *testing.T, err error) {
 		t.Helper()
 		wantFlow(t, err, flow.Error{
@@ -232,19 +222,20 @@ func TestDeadTLSConnectionIsFoundAtCheckOut(t *testing.T) {
 	t.Parallel()
 	ca, client := istio(t)
 	p := newTLSPeer(t, ca)
-	c := upstream.New("no reaper", upstream.Options{})
-	t.Cleanup(func() { atRest(t, c) })
+	c, dialled := dialling(t)
 	c.Publish(&upstream.Spec{Default: upstream.Socket{TLS: client}}, lb.NewSet(nil, specsOf(addrsOf(p)), lb.Policy{}))
 	e := pick(t, c)
-	s := open(t, c, e)
-	local := s.Local()
-	s.Close()
+	open(t, c, e).Close()
+	first := <-dialled
 	eventually(t, "the end has arrived", func() bool {
 		p.CloseClientConnections() // once the peer has taken the connection up
-		s := open(t, c, e)
-		defer s.Close()
-		return s.Local() != local
+		return socktest.Ended(t, first)
 	})
+	s := open(t, c, e)
+	defer s.Close()
+	if s.Reused() {
+		t.Error("a dead connection was used")
+	}
 	if got := c.Stats().Stale.Found.Load(); got != 1 {
 		t.Errorf("found %d dead connections, want 1", got)
 	}
@@ -256,7 +247,7 @@ func TestSocketFollowsEndpointAndSpec(t *testing.T) {
 	p := newTLSPeer(t, ca)
 	plain := newPeer(t, nil)
 	spec := func() *upstream.Spec {
-		return &upstream.Spec{ConnectTimeout: 5 * time.Second, Sockets: []upstream.SocketMatch{
+		return &upstream.Spec{ConnectTimeout: time.Minute, Sockets: []upstream.SocketMatch{
 			{Name: "tlsMode-istio", Match: map[string]string{"tlsMode": "istio"}, TLS: client},
 			{Name: "tlsMode-disabled"},
 		}}

@@ -2,7 +2,6 @@ package upstream_test
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"io"
 	"net"
@@ -90,17 +89,9 @@ func waiting(t *testing.T, conn net.Conn) bool {
 func TestWaiterIsNotGivenAConnectionWithAnotherResponse(t *testing.T) {
 	t.Parallel()
 	peer := newChatty(t)
-	dialled := make(chan net.Conn, 2)
-	c := upstream.New("dirty", upstream.Options{
-		Dial: func(ctx context.Context, from netip.Addr, to netip.AddrPort, ka upstream.KeepAlive) (net.Conn, error) {
-			conn, err := upstream.Dial(ctx, from, to, ka)
-			dialled <- conn
-			return conn, err
-		},
-	})
-	t.Cleanup(func() { atRest(t, c) })
+	c, dialled := dialling(t)
 	at := netip.MustParseAddrPort(peer.l.Addr().String())
-	c.Publish(&upstream.Spec{ConnectTimeout: 5 * time.Second, Limits: upstream.Limits{Connections: 1}},
+	c.Publish(&upstream.Spec{ConnectTimeout: time.Minute, Limits: upstream.Limits{Connections: 1}},
 		lb.NewSet(nil, specsOf([]netip.AddrPort{at}), lb.Policy{}))
 	e := pick(t, c)
 	s := open(t, c, e)

@@ -68,12 +68,27 @@ func newCluster(t *testing.T, edit func(*upstream.Spec), addrs ...netip.AddrPort
 			t.Errorf("close reaper: %v", err)
 		}
 	})
-	spec := &upstream.Spec{Name: c.Name(), ConnectTimeout: 5 * time.Second}
+	spec := &upstream.Spec{Name: c.Name(), ConnectTimeout: time.Minute}
 	if edit != nil {
 		edit(spec)
 	}
 	c.Publish(spec, lb.NewSet(nil, specsOf(addrs), spec.Policy))
 	return c
+}
+
+// dialling is a cluster without a reaper that tells what it has dialled.
+func dialling(t *testing.T) (*upstream.Cluster, <-chan net.Conn) {
+	t.Helper()
+	dialled := make(chan net.Conn, 10)
+	c := upstream.New("no reaper", upstream.Options{
+		Dial: func(ctx context.Context, from netip.Addr, to netip.AddrPort, ka upstream.KeepAlive) (net.Conn, error) {
+			conn, err := upstream.Dial(ctx, from, to, ka)
+			dialled <- conn
+			return conn, err
+		},
+	})
+	t.Cleanup(func() { atRest(t, c) })
+	return c, dialled
 }
 
 func specsOf(addrs []netip.AddrPort) []lb.EndpointSpec {
@@ -87,7 +102,7 @@ func specsOf(addrs []netip.AddrPort) []lb.EndpointSpec {
 // atRest closes the cluster and checks that nothing is counted as active.
 func atRest(t *testing.T, c *upstream.Cluster) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	c.Close(ctx)
 	if ctx.Err() != nil {
@@ -130,7 +145,7 @@ func request() *httpmsg.Request {
 // talk runs a whole exchange on the stream and returns the body.
 func talk(t *testing.T, s *upstream.Stream) string {
 	t.Helper()
-	res, err := s.RoundTrip(request(), time.Now().Add(5*time.Second))
+	res, err := s.RoundTrip(request(), time.Now().Add(time.Minute))
 	if err != nil {
 		t.Fatalf("round trip: %v", err)
 	}
@@ -166,7 +181,7 @@ func wantFlow(t *testing.T, err error, want flow.Error) {
 // eventually polls until cond holds.
 func eventually(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); !cond(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !cond(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain: %s", what)
 		}

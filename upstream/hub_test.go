@@ -53,7 +53,7 @@ func (g *gate) handle(w http.ResponseWriter, r *http.Request) {
 func (g *gate) await(t *testing.T, n int) map[string]int {
 	t.Helper()
 	got := make(map[string]int)
-	limit := time.NewTimer(5 * time.Second)
+	limit := time.NewTimer(time.Minute)
 	defer limit.Stop()
 	for i := range n {
 		select {
@@ -81,7 +81,7 @@ func crowd(t *testing.T, c *upstream.Cluster, n int) func() []error {
 					return err
 				}
 				defer s.Close()
-				res, err := s.RoundTrip(request(), time.Now().Add(10*time.Second))
+				res, err := s.RoundTrip(request(), time.Now().Add(time.Minute))
 				if err != nil {
 					return err
 				}
@@ -338,7 +338,7 @@ func TestSharedConnectionUnderChange(t *testing.T) {
 					t.Errorf("open: %v", err)
 					return
 				}
-				res, err := s.RoundTrip(request(), time.Now().Add(10*time.Second))
+				res, err := s.RoundTrip(request(), time.Now().Add(time.Minute))
 				if err == nil {
 					_, err = io.Copy(io.Discard, res.Body)
 				}

@@ -14,7 +14,7 @@ func TestMain(m *testing.M) {
 	goroutines, before := runtime.NumGoroutine(), openSockets()+1 // Go's own epoll set may come
 	code := m.Run()
 	var left string
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		n, sockets := runtime.NumGoroutine(), openSockets()
 		if n <= goroutines && sockets <= before {
 			break

@@ -27,7 +27,7 @@ import (
 )
 
 // wait bounds what a test waits for.
-const wait = 10 * time.Second
+const wait = time.Minute
 
 // istiod is a scripted server of incremental discovery over TLS.
 type istiod struct {

@@ -50,7 +50,7 @@ func TestGoClientsAreAnswered(t *testing.T) {
 		transport.Protocols.SetHTTP1(kind == echo.HTTP1)
 		transport.Protocols.SetUnencryptedHTTP2(kind == echo.HTTP2)
 		t.Cleanup(transport.CloseIdleConnections)
-		client := &http.Client{Transport: transport, Timeout: 10 * time.Second}
+		client := &http.Client{Transport: transport, Timeout: time.Minute}
 		for _, tt := range []struct {
 			path string
 			want int
@@ -123,7 +123,7 @@ func dial(t *testing.T, s *echo.Servers, k echo.Kind) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	return c
 }
 

@@ -65,7 +65,7 @@ type stream = discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesCli
 
 func open(t *testing.T, s *feed.Server) stream {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	c := dial(t, fmt.Sprintf("127.0.0.1:%d", s.PlainPort()), insecure.NewCredentials())
 	st, err := discoveryv3.NewAggregatedDiscoveryServiceClient(c).DeltaAggregatedResources(ctx)

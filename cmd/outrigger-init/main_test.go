@@ -31,7 +31,7 @@ func build(t *testing.T) (root string) {
 // runBare runs the binary in a new network namespace with nothing but itself in its file system.
 func runBare(t *testing.T, root string, user *syscall.Credential, args ...string) (int, string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "/init", args...)
 	cmd.Dir, cmd.Env = "/", []string{}

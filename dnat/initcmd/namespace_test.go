@@ -32,7 +32,7 @@ var (
 	sources = map[dnat.Family]string{dnat.IPv4: "127.0.0.6", dnat.IPv6: "::6"}
 )
 
-const dialLimit = 2 * time.Second
+const dialLimit = time.Minute
 
 // owner is who a socket belongs to.
 type owner struct{ uid, gid int }
@@ -254,7 +254,7 @@ func (n *namespace) dial(o owner, source, ip string, port int) string {
 // init runs the command in the pod and returns its log.
 func (m *mesh) init(t *testing.T, environ []string, args ...string) (int, string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	var stdout, stderr bytes.Buffer
 	args = append([]string{"--network-namespace", m.pod.path()}, args...)

@@ -11,6 +11,7 @@ var edges = map[string][]string{
 	// Leaves: the standard library and each other.
 	"flow":          {},
 	"sock":          {},
+	"sock/socktest": {},
 	"proxy/httpmsg": {},
 	"match":         {"proxy/httpmsg"},
 	"route":         {"match", "proxy/httpmsg"},

@@ -15,7 +15,7 @@ import (
 )
 
 // moment is how long goroutines may take to end after the last test.
-const moment = 5 * time.Second
+const moment = time.Minute
 
 // Main runs the tests, then what else has to be closed, and exits; goroutines that stay
 // are a failure.

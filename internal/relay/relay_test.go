@@ -164,7 +164,7 @@ func identity(t *testing.T, ca *pki.CA) *relay.Identity {
 // open starts a sidecar's stream.
 func (r *rig) open(t *testing.T) discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesClient {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	s, err := discoveryv3.NewAggregatedDiscoveryServiceClient(r.conn).DeltaAggregatedResources(ctx)
 	if err != nil {
@@ -303,7 +303,7 @@ func TestAResourceIsAlteredLast(t *testing.T) {
 func TestSecretsAreServedByNameAndWithoutTheRoot(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(s *relay.Spec) { s.Roots = map[string][]byte{"file-root:/x.pem": s.Identity.Roots} })
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	s, err := secretv3.NewSecretDiscoveryServiceClient(r.conn).StreamSecrets(ctx)
 	if err != nil {

@@ -78,7 +78,7 @@ func ask(t *testing.T, addr string, records seen, head string) (*http.Response, 
 		t.Fatal(err)
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	if _, err := io.WriteString(c, head+"\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
@@ -181,7 +181,7 @@ func TestConnectionsAreDeniedBeforeTheUpstreamIsDialled(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+		_ = c.SetDeadline(time.Now().Add(time.Minute))
 		if b, err := io.ReadAll(c); len(b) != 0 || err != nil {
 			t.Errorf("got %q, %v", b, err)
 		}

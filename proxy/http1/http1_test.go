@@ -33,7 +33,7 @@ func serve(tb testing.TB, o http1.ServerOptions, h httpmsg.Handler) (*net.TCPCon
 		client.Close()
 		select {
 		case <-done:
-		case <-time.After(5 * time.Second):
+		case <-time.After(time.Minute):
 			tb.Error("Serve did not return")
 		}
 	})
@@ -50,7 +50,7 @@ func send(tb testing.TB, c net.Conn, s string) {
 // all reads until the end of the stream.
 func all(tb testing.TB, c net.Conn) string {
 	tb.Helper()
-	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(time.Minute))
 	b, err := io.ReadAll(c)
 	if err != nil && !errors.Is(err, net.ErrClosed) {
 		tb.Fatalf("after %q: %v", b, err)
@@ -61,7 +61,7 @@ func all(tb testing.TB, c net.Conn) string {
 // expect reads as many bytes as want has and compares.
 func expect(tb testing.TB, c net.Conn, want string) {
 	tb.Helper()
-	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(time.Minute))
 	b := make([]byte, len(want))
 	n, err := io.ReadFull(c, b)
 	if got := string(b[:n]); got != want {

@@ -101,7 +101,7 @@ func TestIdleUpstreamConnectionsKeepNoHead(t *testing.T) {
 	measure(&before)
 	for i, c := range all { // at the same time, so that none has the buffer of another
 		send(t, ends[i], okResponse)
-		res, err := c.RoundTrip(get(), time.Now().Add(5*time.Second))
+		res, err := c.RoundTrip(get(), time.Now().Add(time.Minute))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -117,7 +117,7 @@ func TestUnaskedBytesUnderTLSEndReuse(t *testing.T) {
 			far, near := secured(t)
 			c := http1.NewClientConn(near, http1.ClientOptions{})
 			send(t, far, tt.head)
-			res, err := c.RoundTrip(get(), time.Now().Add(5*time.Second))
+			res, err := c.RoundTrip(get(), time.Now().Add(time.Minute))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -150,7 +150,7 @@ func TestSessionTicketsDoNotEndReuse(t *testing.T) {
 			t.Fatalf("not alive before exchange %d", i)
 		}
 		send(t, far, okResponse)
-		res, err := c.RoundTrip(get(), time.Now().Add(5*time.Second))
+		res, err := c.RoundTrip(get(), time.Now().Add(time.Minute))
 		if err != nil {
 			t.Fatal(err)
 		}

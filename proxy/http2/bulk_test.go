@@ -93,7 +93,7 @@ func readPart(t *testing.T, c *http2.ClientConn, part int64) ([]byte, error) {
 		return nil, err
 	}
 	defer s.Close()
-	res, err := s.RoundTrip(get("/"), time.Now().Add(10*time.Second))
+	res, err := s.RoundTrip(get("/"), time.Now().Add(time.Minute))
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +109,7 @@ func TestPiecesAreWhatReadGives(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	res, err := s.RoundTrip(post("/", string(want)), time.Now().Add(10*time.Second))
+	res, err := s.RoundTrip(post("/", string(want)), time.Now().Add(time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -197,7 +197,7 @@ func TestDeadlineOfTheHead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = s.RoundTrip(get("/"), time.Now().Add(30*time.Millisecond))
+	_, err = s.RoundTrip(get("/"), time.Now().Add(time.Second))
 	if fe, ok := flow.AsError(err); !ok || fe.Kind != flow.KindTimeout {
 		t.Errorf("got %v", err)
 	}
@@ -338,7 +338,7 @@ func TestTunnels(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer s.Close()
-			res, err := s.RoundTrip(r, time.Now().Add(10*time.Second))
+			res, err := s.RoundTrip(r, time.Now().Add(time.Minute))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -374,7 +374,7 @@ func TestTunnels(t *testing.T) {
 func TestKeepAlive(t *testing.T) {
 	ended := make(chan error, 1)
 	o := http2.ClientOptions{OnEnd: func(err error) { ended <- err }}
-	o.KeepAlive = http2.KeepAlive{Interval: 20 * time.Millisecond, Timeout: 50 * time.Millisecond}
+	o.KeepAlive = http2.KeepAlive{Interval: 20 * time.Millisecond, Timeout: 2 * time.Second}
 	p, _ := upstream(t, o)
 	p.preface()
 	isPing := func(f xhttp2.Frame) bool { _, ok := f.(*xhttp2.PingFrame); return ok }

@@ -19,7 +19,7 @@ import (
 // them gets only so many.
 func TestUnreadRepliesOfTheCodecAreBounded(t *testing.T) {
 	p, _, result := downstream(t, http2.ServerOptions{}, ok200)
-	_ = p.conn.SetDeadline(time.Now().Add(30 * time.Second))
+	_ = p.conn.SetDeadline(time.Now().Add(time.Minute))
 	var err error
 	for id := uint32(1); id < 4<<20 && err == nil; id += 2 {
 		err = p.WriteHeaders(xhttp2.HeadersFrameParam{
@@ -58,7 +58,7 @@ func TestAnswerToABodyThatFindsNoRoom(t *testing.T) {
 			defer s.Close()
 			r := post("/")
 			r.Body, r.ContentLength = &ready{Reader: strings.NewReader("content that nobody reads")}, 25
-			res, err := s.RoundTrip(r, time.Now().Add(3*time.Second))
+			res, err := s.RoundTrip(r, time.Now().Add(time.Minute))
 			if err != nil {
 				t.Fatalf("got %v, want the answer", err)
 			}

@@ -36,7 +36,7 @@ func bounded[T any](tb testing.TB, what string, ch <-chan T) T {
 	select {
 	case v := <-ch:
 		return v
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		tb.Fatalf("%s did not come", what)
 		panic("unreachable")
 	}
@@ -83,7 +83,7 @@ func do(tb testing.TB, c *http2.ClientConn, r *httpmsg.Request) (answer, error) 
 		return answer{}, err
 	}
 	defer s.Close()
-	res, err := s.RoundTrip(r, time.Now().Add(10*time.Second))
+	res, err := s.RoundTrip(r, time.Now().Add(time.Minute))
 	if err != nil {
 		return answer{}, err
 	}

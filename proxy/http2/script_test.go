@@ -30,7 +30,7 @@ func newPeer(tb testing.TB, nc net.Conn) *peer {
 	p.enc = hpack.NewEncoder(&p.buf)
 	p.AllowIllegalWrites = true
 	p.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
-	_ = nc.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = nc.SetDeadline(time.Now().Add(time.Minute))
 	return p
 }
 
@@ -140,7 +140,7 @@ func (p *peer) head(id uint32) uint32 {
 // eventually polls.
 func eventually(tb testing.TB, what string, is func() bool) {
 	tb.Helper()
-	for end := time.Now().Add(10 * time.Second); !is(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !is(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			tb.Fatalf("%s did not come", what)
 		}

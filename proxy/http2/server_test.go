@@ -350,7 +350,7 @@ func TestStreamsOverTheLimitAreRefused(t *testing.T) {
 }
 
 func TestIdleConnectionEnds(t *testing.T) {
-	p, _, result := downstream(t, http2.ServerOptions{IdleTimeout: 50 * time.Millisecond}, ok200)
+	p, _, result := downstream(t, http2.ServerOptions{IdleTimeout: time.Second}, ok200)
 	p.request(1, true)
 	if code, said := p.goAway(); !said || code != xhttp2.ErrCodeNo {
 		t.Errorf("got %v, %v", code, said)

@@ -20,7 +20,7 @@ func FuzzListener(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) {
 		start := time.Now()
 		_ = r.compiler.Check(xds.TypeListener, "fuzz", body)
-		if took := time.Since(start); took > 5*time.Second {
+		if took := time.Since(start); took > 30*time.Second {
 			t.Errorf("took %v for %d bytes", took, len(body))
 		}
 	})

@@ -66,7 +66,7 @@ func (c *spoiled) refusing(t *testing.T) string {
 		r.must(r.send(xds.TypeRoute, nil, routes("80", host("a", "a", "a.example"))))
 		err := r.send(xds.TypeCluster, nil, m)
 		r.must(r.send(xds.TypeEndpoint, nil, assignment("a", "10.0.0.1")))
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		used := mentioned(t, r, "a.example").Ensure(ctx)
 		if used == nil {

@@ -183,7 +183,7 @@ func host(name, cluster string, domains ...string) *routev3.VirtualHost {
 // fill builds a listener as its first connection does.
 func (r *rig) fill(name string) *proxy.ListenerSpec {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute)
 	defer cancel()
 	for _, l := range r.compiler.Listeners() {
 		if l.Name() != name {
