@@ -87,7 +87,7 @@ var edges = map[string][]string{
 	"internal/testmesh/pki":           {},
 	"internal/testmesh/shop":          {},
 	"internal/demo":                   {"internal/testmesh", "internal/testmesh/echo", "internal/testmesh/shop"},
-	"internal/meshbench":              {"bench", "bench/peers", "bench/report", "internal/relay", "internal/testmesh"},
+	"internal/meshbench":              {"bench", "bench/echo", "bench/peers", "bench/report", "internal/relay", "internal/testmesh"},
 	"internal/relay":                  {},
 	"internal/twin":                   {"internal/relay", "internal/testmesh", "internal/testmesh/pki"},
 	"internal/twin/cmd/twin":          {"internal/twin"},

@@ -20,6 +20,7 @@ import (
 	"syscall"
 
 	"github.com/outrigger-mesh/outrigger/bench"
+	"github.com/outrigger-mesh/outrigger/bench/echo"
 	"github.com/outrigger-mesh/outrigger/internal/testmesh"
 )
 
@@ -30,13 +31,29 @@ func main() {
 	os.Exit(code)
 }
 
+// backendCommand has a second process of this program be the backend, as in outrigger
+// bench: one that shares the generator's has its limit of open files, too.
+const backendCommand = "bench-echo"
+
 func run(ctx context.Context, args []string) int {
+	if len(args) == 1 && args[0] == backendCommand {
+		if err := echo.Child(ctx, os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return 0
+	}
+	o := bench.Options{Build: describe(ctx), Out: os.Stdout, Progress: os.Stderr}
+	if self, err := os.Executable(); err == nil {
+		o.Backend = []string{self, backendCommand}
+	}
 	if err := testmesh.Missing(); err != nil {
 		fmt.Fprintf(os.Stderr, "no test mesh, so the services cases have a made-up push: %v\n", err)
-		return bench.MainWith(ctx, args, bench.Options{Build: describe(ctx), Out: os.Stdout, Progress: os.Stderr})
+		return bench.MainWith(ctx, args, o)
 	}
 	w := &world{binaries: os.Getenv("OUTRIGGER_BIN_DIR"), envoy: os.Getenv("OUTRIGGER_ENVOY"), progress: os.Stderr, meshes: make(map[int]*town)}
-	code := bench.MainWith(ctx, args, bench.Options{Build: describe(ctx), Out: os.Stdout, Progress: os.Stderr, Mesh: w})
+	o.Mesh = w
+	code := bench.MainWith(ctx, args, o)
 	if err := w.close(); err != nil {
 		w.say("%v", err)
 		return max(code, 1)
