@@ -38,7 +38,11 @@ func (h Health) String() string {
 // EndpointSpec is one endpoint as an update describes it. It is immutable once it
 // was given to NewSet.
 type EndpointSpec struct {
-	Addr     netip.AddrPort
+	Addr netip.AddrPort
+	// Name, where it is not empty, identifies the endpoint in place of its address: the
+	// path of a unix socket, or the name behind an address that may change while
+	// connections stay.
+	Name     string
 	Hostname string
 	// Weight is relative to the other endpoints of its locality; 0 means 1.
 	Weight uint32
@@ -59,10 +63,23 @@ type EndpointSpec struct {
 
 func (s *EndpointSpec) weight() uint32 { return max(s.Weight, 1) }
 
+// identity tells the endpoints of a cluster apart.
+type identity struct {
+	addr netip.AddrPort // not valid where there is a name
+	name string
+}
+
+func (s *EndpointSpec) identity() identity {
+	if s.Name != "" {
+		return identity{name: s.Name}
+	}
+	return identity{addr: s.Addr}
+}
+
 // Endpoint is one address of a cluster with its counters. It keeps its identity as
 // long as updates name its address.
 type Endpoint struct {
-	addr netip.AddrPort // immutable
+	id identity // immutable
 
 	spec       atomic.Pointer[EndpointSpec] // written by the builder of sets
 	attachment atomic.Value
@@ -80,13 +97,19 @@ func (e *Endpoint) describe(spec *EndpointSpec) {
 // NewEndpoint makes an endpoint that belongs to no set, for clusters that make
 // their endpoints on demand.
 func NewEndpoint(spec *EndpointSpec) *Endpoint {
-	e := &Endpoint{addr: spec.Addr}
+	e := &Endpoint{id: spec.identity()}
 	e.describe(spec)
 	return e
 }
 
-// Addr is the endpoint's address.
-func (e *Endpoint) Addr() netip.AddrPort { return e.addr }
+// Addr is the endpoint's address, for now that is where the endpoint has a name. It is
+// not valid for unix sockets.
+func (e *Endpoint) Addr() netip.AddrPort {
+	if e.id.name != "" {
+		return e.Spec().Addr
+	}
+	return e.id.addr
+}
 
 // Spec is the latest description of the endpoint.
 func (e *Endpoint) Spec() *EndpointSpec { return e.spec.Load() }

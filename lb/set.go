@@ -2,7 +2,6 @@ package lb
 
 import (
 	"cmp"
-	"net/netip"
 	"slices"
 	"time"
 )
@@ -75,7 +74,7 @@ func (s *Set) Standing() (total, healthy, degraded int) {
 	return total, healthy, degraded
 }
 
-// adopt returns one endpoint for each address of specs, those of prev where they
+// adopt returns one endpoint for each identity of specs, those of prev where they
 // exist.
 func adopt(prev *Set, specs []EndpointSpec) []*Endpoint {
 	if prev != nil && prev.lists(specs) {
@@ -84,16 +83,17 @@ func adopt(prev *Set, specs []EndpointSpec) []*Endpoint {
 		}
 		return prev.endpoints
 	}
-	known := make(map[netip.AddrPort]*Endpoint, len(specs)) // nil: already taken
+	known := make(map[identity]*Endpoint, len(specs)) // nil: already taken
 	if prev != nil {
 		for _, e := range prev.endpoints {
-			known[e.addr] = e
+			known[e.id] = e
 		}
 	}
 	endpoints := make([]*Endpoint, 0, len(specs))
 	for i := range specs {
 		spec := &specs[i]
-		e, ok := known[spec.Addr]
+		id := spec.identity()
+		e, ok := known[id]
 		switch {
 		case !ok:
 			e = NewEndpoint(spec)
@@ -102,20 +102,20 @@ func adopt(prev *Set, specs []EndpointSpec) []*Endpoint {
 		default:
 			e.describe(spec)
 		}
-		known[spec.Addr] = nil
+		known[id] = nil
 		endpoints = append(endpoints, e)
 	}
 	return endpoints
 }
 
-// lists reports whether specs have the addresses of the set in the same order, as
+// lists reports whether specs name the endpoints of the set in the same order, as
 // they mostly do when only weights or health have changed.
 func (s *Set) lists(specs []EndpointSpec) bool {
 	if len(specs) != len(s.endpoints) {
 		return false
 	}
 	for i, e := range s.endpoints {
-		if e.addr != specs[i].Addr {
+		if e.id != specs[i].identity() {
 			return false
 		}
 	}

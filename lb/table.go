@@ -153,7 +153,11 @@ func (t *table) appendKey(to []byte, i int) []byte {
 	if t.keys != nil && t.keys[i] != "" {
 		return append(to, t.keys[i]...)
 	}
-	return t.endpoints[i].Addr().AppendTo(to)
+	e := t.endpoints[i]
+	if a := e.Addr(); a.IsValid() {
+		return a.AppendTo(to)
+	}
+	return append(to, e.Spec().Name...)
 }
 
 // keysOf returns what is hashed instead of addresses, or nil.
