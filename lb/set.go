@@ -17,11 +17,21 @@ type Set struct {
 	kept      map[start]kept
 }
 
-// NewSet builds a set from specs, which it keeps. Endpoints of prev whose address is
-// still named go on with their counters and see their new spec at once, so a set
-// that was built should be published. Of several specs with one address the first
-// counts. The sets of a cluster must be built one after another.
+// NewSet builds a set from specs, which it keeps. Endpoints of prev that are still
+// named go on with their counters and see their new spec at once, so a set that was
+// built should be published. Of several specs of one endpoint the first counts. The
+// sets of a cluster must be built one after another.
 func NewSet(prev *Set, specs []EndpointSpec, p Policy) *Set {
+	each := make([]*EndpointSpec, len(specs))
+	for i := range specs {
+		each[i] = &specs[i]
+	}
+	return Follow(prev, each, p)
+}
+
+// Follow is NewSet for updates that repeat most of what they say: an endpoint whose spec
+// is the one that it has is not touched.
+func Follow(prev *Set, specs []*EndpointSpec, p Policy) *Set {
 	return build(prev, adopt(prev, specs), p)
 }
 
@@ -72,54 +82,6 @@ func (s *Set) Standing() (total, healthy, degraded int) {
 		degraded += l.degraded
 	}
 	return total, healthy, degraded
-}
-
-// adopt returns one endpoint for each identity of specs, those of prev where they
-// exist.
-func adopt(prev *Set, specs []EndpointSpec) []*Endpoint {
-	if prev != nil && prev.lists(specs) {
-		for i, e := range prev.endpoints {
-			e.describe(&specs[i])
-		}
-		return prev.endpoints
-	}
-	known := make(map[identity]*Endpoint, len(specs)) // nil: already taken
-	if prev != nil {
-		for _, e := range prev.endpoints {
-			known[e.id] = e
-		}
-	}
-	endpoints := make([]*Endpoint, 0, len(specs))
-	for i := range specs {
-		spec := &specs[i]
-		id := spec.identity()
-		e, ok := known[id]
-		switch {
-		case !ok:
-			e = NewEndpoint(spec)
-		case e == nil:
-			continue
-		default:
-			e.describe(spec)
-		}
-		known[id] = nil
-		endpoints = append(endpoints, e)
-	}
-	return endpoints
-}
-
-// lists reports whether specs name the endpoints of the set in the same order, as
-// they mostly do when only weights or health have changed.
-func (s *Set) lists(specs []EndpointSpec) bool {
-	if len(specs) != len(s.endpoints) {
-		return false
-	}
-	for i, e := range s.endpoints {
-		if e.id != specs[i].identity() {
-			return false
-		}
-	}
-	return true
 }
 
 // byPriority lists the endpoints of each priority in use, most preferred first.

@@ -108,6 +108,9 @@ func (b *berth) leave() {
 
 // join takes part in the current set.
 func (b *berth) join() {
+	if at := b.bound.Load(); at != nil && at.spec == b.cluster.spec.Load() && at.endpoint == b.endpoint.Spec() {
+		return // nothing has changed
+	}
 	b.mu.Lock()
 	b.gone = false
 	b.mu.Unlock()

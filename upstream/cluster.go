@@ -138,11 +138,15 @@ func (c *Cluster) settle(old, now *lb.Set) {
 	if same == len(before) {
 		return
 	}
-	stays := make(map[*lb.Endpoint]struct{}, len(after)-same)
-	for _, e := range after[same:] {
+	before, after = before[same:], after[same:]
+	for len(before) > 0 && len(after) > 0 && before[len(before)-1] == after[len(after)-1] {
+		before, after = before[:len(before)-1], after[:len(after)-1]
+	}
+	stays := make(map[*lb.Endpoint]struct{}, len(after))
+	for _, e := range after {
 		stays[e] = struct{}{}
 	}
-	for _, e := range before[same:] {
+	for _, e := range before {
 		if _, ok := stays[e]; !ok {
 			berthOf(c, e).leave()
 		}

@@ -272,9 +272,9 @@ func TestOtherSettingsMakeOtherConnections(t *testing.T) {
 	if got, _ := exchange(t, c, pick(t, c)); got != first {
 		t.Error("equal settings made another connection")
 	}
-	spec = *c.Spec()
-	spec.HTTP.HTTP2 = http2.Settings{InitialStreamWindow: 1 << 20}
-	c.Publish(&spec, c.Endpoints())
+	other := *c.Spec()
+	other.HTTP.HTTP2 = http2.Settings{InitialStreamWindow: 1 << 20}
+	c.Publish(&other, c.Endpoints())
 	if got, _ := exchange(t, c, pick(t, c)); got == first {
 		t.Error("a connection with other settings was used")
 	}

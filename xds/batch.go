@@ -153,6 +153,9 @@ func (b *Batch) compare(old, rec *record, body []byte) (bool, error) {
 		return false, err
 	}
 	rec.free = free
+	if b.kind == eds && old.free != 0 { // what refers to nothing need not be walked for its references
+		return old.free == free, nil
+	}
 	if old.free == 0 || old.free != free {
 		if w.body, err = s.join(w.body[:0], old); err != nil {
 			return false, err
@@ -165,6 +168,9 @@ func (b *Batch) compare(old, rec *record, body []byte) (bool, error) {
 	}
 	if old.free == free {
 		return true, nil
+	}
+	if b.kind == eds {
+		return false, nil
 	}
 	b.note(-1, true)
 	_, err = w.walker.Walk(b.kind.typeName(), body, false)

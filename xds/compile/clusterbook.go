@@ -283,12 +283,12 @@ func (c *Compiler) endpointsChanged(changed []string) {
 				continue
 			}
 			s := newScope()
-			specs := decodeEndpoints(s, body)
+			specs := followEndpoints(s, body, e.built.Endpoints())
 			if err := s.err(); err != nil {
 				_ = c.failed("endpoints", edsName, err)
 				continue
 			}
-			e.built.PublishEndpoints(lb.NewSet(e.built.Endpoints(), specs, e.policy))
+			e.built.PublishEndpoints(lb.Follow(e.built.Endpoints(), specs, e.policy))
 		}
 	}
 }

@@ -2,10 +2,12 @@ package compile
 
 import (
 	"context"
+	"errors"
 
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 
 	"github.com/outrigger-mesh/outrigger/authz"
+	"github.com/outrigger-mesh/outrigger/lb"
 	"github.com/outrigger-mesh/outrigger/proxy"
 	"github.com/outrigger-mesh/outrigger/upstream"
 )
@@ -32,4 +34,11 @@ func Policies(m *rbacv3.RBAC) (*authz.Set, error) {
 	s := newScope()
 	set := policies(s, m)
 	return set, s.err()
+}
+
+// Decoded compiles a load assignment by itself, and as an update of known.
+func Decoded(body []byte, known *lb.Set) (alone []lb.EndpointSpec, follows []*lb.EndpointSpec, err error) {
+	s, again := newScope(), newScope()
+	alone, follows = decodeEndpoints(s, body), followEndpoints(again, body, known)
+	return alone, follows, errors.Join(s.err(), again.err())
 }

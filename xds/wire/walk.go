@@ -31,6 +31,8 @@ type Walker struct {
 	quiet    int  // within this many ignored extensions
 	hashing  bool // the order-free hash is wanted
 	eds      bool // the resource is a ClusterLoadAssignment
+	large    bool // and its endpoints are remembered
+	memo     memo
 	regexes  regexSet
 	domains  []uint64
 	lower    []byte
@@ -44,7 +46,7 @@ type step struct {
 
 // NewWalker returns a walker that obeys c.
 func NewWalker(c *Checker) *Walker {
-	w := &Walker{checker: c}
+	w := &Walker{checker: c, memo: newMemo()}
 	for i, s := range []string{"a", "b", "c"} {
 		w.salt[i] = maphash.String(c.seed, s) | 1
 	}
@@ -56,6 +58,9 @@ func (w *Walker) Walk(typeName string, b []byte, hashed bool) (uint64, error) {
 	w.Refs, w.Extensions, w.problems, w.Ignored = w.Refs[:0], w.Extensions[:0], w.problems[:0], 0
 	w.depth, w.quiet, w.hashing = 0, 0, hashed
 	w.eds = typeName == "envoy.config.endpoint.v3.ClusterLoadAssignment"
+	if w.large = w.eds && hashed && len(b) >= memoFrom && !w.KeepExtensions; w.large {
+		w.memo.grow(len(b))
+	}
 	root := rootOf([]byte(typeName))
 	if root == noMessage {
 		return 0, &Problem{Text: typeName + " is not a known type"}
@@ -254,12 +259,16 @@ func (w *Walker) delimited(f *frame, d *shape.Field, val []byte) error {
 		w.depth++
 		w.steps[w.depth] = step{field: -1, index: -1}
 		w.holders[w.depth] = holding{context: -1}
-		h, err := w.message(int(d.Msg), val)
+		var err error
+		if w.large && d.Msg == w.memo.of {
+			hash, err = w.remembered(d, val)
+		} else {
+			hash, err = w.message(int(d.Msg), val)
+		}
 		if err != nil {
 			return err // the path stays for the report
 		}
 		w.depth--
-		hash = h
 	case shape.Text:
 		if !utf8.Valid(val) {
 			return errUTF8
