@@ -160,7 +160,11 @@ func (t *TCP) attempts(ctx context.Context, c *Conn, rec *flow.Record, try func(
 		}
 		rec.Upstream.Attempts++
 		rec.Upstream.Endpoint = ep.Addr()
-		if err = try(w.Cluster, ep); err == nil || !retriableConnect(err) || ctx.Err() != nil {
+		err = try(w.Cluster, ep)
+		if errors.Is(err, upstream.ErrOverflow) {
+			rec.Upstream.Attempts-- // nobody was dialled
+		}
+		if err == nil || !retriableConnect(err) || ctx.Err() != nil {
 			return err
 		}
 		if rec.Upstream.Attempts >= t.spec.MaxConnectAttempts {

@@ -19,6 +19,7 @@ type berth struct {
 
 	bound   atomic.Pointer[bound] // written under mu
 	monitor atomic.Pointer[outlier.Monitor]
+	ejected atomic.Bool // as of the last set
 
 	mu   sync.Mutex
 	gone bool // guarded by mu; the endpoint is in no set any more
@@ -104,6 +105,14 @@ func (b *berth) leave() {
 	if m := b.monitor.Load(); m != nil {
 		m.Forget()
 	}
+}
+
+// empty gives the connections up, but not the endpoint.
+func (b *berth) empty() {
+	b.mu.Lock()
+	old := b.bound.Swap(nil)
+	b.mu.Unlock()
+	old.retire()
 }
 
 // join takes part in the current set.

@@ -86,9 +86,11 @@ func (g *gauge) force() { g.n.Add(1) }
 
 func (g *gauge) release() { g.n.Add(-1) }
 
-// full is 1 when nothing more may be taken, else 0.
+// full is 1 when nothing more may be taken, else 0. As in Envoy, it is not where
+// nothing was taken yet of a limit that allows nothing.
 func (g *gauge) full(limit Limit) uint64 {
-	if limit.allows(g.n.Load() + 1) {
+	n := g.n.Load()
+	if limit.allows(n+1) || limit == None && n <= 0 {
 		return 0
 	}
 	return 1

@@ -49,11 +49,19 @@ func (m *members) Monitors() (used []*outlier.Monitor, all int) {
 // Count is the number of endpoints.
 func (m *members) Count() int { return m.set.Load().Len() }
 
-// Reweigh builds the set anew.
+// Reweigh builds the set anew. As in Envoy, the connections of an endpoint that was
+// ejected are not used again; what they carry goes on.
 func (m *members) Reweigh() {
 	m.publishing.Lock()
 	defer m.publishing.Unlock()
-	m.set.Store(m.set.Load().Rebuild())
+	set := m.set.Load().Rebuild()
+	m.set.Store(set)
+	for _, e := range set.Endpoints() {
+		b, ok := e.Attachment().(*berth)
+		if ok && b.ejected.Swap(e.Ejected()) != e.Ejected() && e.Ejected() {
+			b.empty()
+		}
+	}
 }
 
 // Monitor is what hears of the outcomes of attempts at an endpoint, or nil where

@@ -80,8 +80,12 @@ func (p *pool) give(cn *conn) {
 			return
 		case looked:
 			w := p.popWaiter()
+			next := p.another()
 			p.mu.Unlock()
 			w.granted <- grant{conn: cn}
+			if next != nil {
+				next.granted <- grant{open: true}
+			}
 			return
 		}
 		p.mu.Unlock()
@@ -208,6 +212,22 @@ func (p *pool) forgo() {
 	if w != nil {
 		w.granted <- grant{open: true}
 	}
+}
+
+// another lets the next one who waits open a connection, where the limit allows it
+// again: one of another endpoint may have ended. The caller holds mu.
+func (p *pool) another() *waiter {
+	c := p.way.cluster
+	spec := c.spec.Load()
+	if len(p.waiters) == 0 || spec == nil {
+		return nil
+	}
+	if !p.connections().take(spec.limits(p.class).Connections) {
+		c.stats.CxOverflow.Add(1)
+		return nil
+	}
+	p.total++
+	return p.popWaiter()
 }
 
 // connections counts those of the pool's priority, of all endpoints.

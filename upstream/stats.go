@@ -44,6 +44,7 @@ type RequestStats struct {
 	PendingTotal    atomic.Uint64
 	PendingActive   atomic.Int64
 	PendingOverflow atomic.Uint64
+	ActiveOverflow  atomic.Uint64
 	Timeout         atomic.Uint64
 	PerTryTimeout   atomic.Uint64
 	Retry           atomic.Uint64
@@ -75,6 +76,7 @@ func (s *Stats) Each(f func(name string, value uint64, gauge bool)) {
 	counter("upstream_rq_pending_total", &r.PendingTotal)
 	gauge("upstream_rq_pending_active", &r.PendingActive)
 	counter("upstream_rq_pending_overflow", &r.PendingOverflow)
+	counter("upstream_rq_active_overflow", &r.ActiveOverflow)
 	counter("upstream_rq_timeout", &r.Timeout)
 	counter("upstream_rq_per_try_timeout", &r.PerTryTimeout)
 	counter("upstream_rq_retry", &r.Retry)

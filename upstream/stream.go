@@ -66,7 +66,7 @@ func (c *Cluster) lend(e *lb.Endpoint, class Priority, find func() (*Stream, err
 	s, err := find()
 	if err == nil && s != nil && !c.usage[class].requests.take(spec.limits(class).Requests) {
 		s.lender.giveBack(s)
-		c.stats.Requests.PendingOverflow.Add(1)
+		c.stats.Requests.ActiveOverflow.Add(1)
 		s, err = nil, overflow()
 	}
 	if err != nil || s == nil {

@@ -7,6 +7,9 @@
 //
 //	OUTRIGGER_ENVOY=/path/to/envoy go test -tags oracle ./internal/oracle
 //
+// Failures are played on clusters of their own, whose counters have to agree, too; nothing
+// of these may differ.
+//
 // testdata/differences.txt lists the trials that differ, in which parts and why. A
 // difference that is not listed fails; -update writes the list again, and ORACLE_ONLY
 // with -v shows what differs in the trials whose names it matches.

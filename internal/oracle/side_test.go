@@ -209,9 +209,17 @@ func (s *side) bootstrap(t *testing.T) []byte {
 func startEnvoy(t *testing.T, binary string, p *pki) *side {
 	t.Helper()
 	s := newSide(t, "envoy", p)
+	runEnvoy(t, binary, s.bootstrap(t))
+	s.await(t)
+	return s
+}
+
+// runEnvoy runs Envoy with a configuration until the test ends.
+func runEnvoy(t *testing.T, binary string, bootstrap []byte) {
+	t.Helper()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "bootstrap.json")
-	if err := os.WriteFile(file, s.bootstrap(t), 0o600); err != nil {
+	if err := os.WriteFile(file, bootstrap, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	out, err := os.Create(filepath.Join(dir, "envoy.log"))
@@ -232,17 +240,23 @@ func startEnvoy(t *testing.T, binary string, p *pki) *side {
 		}
 		_ = out.Close()
 	})
-	s.await(t)
-	return s
 }
 
 // startOutrigger runs the proxy in this process until the test ends.
 func startOutrigger(t *testing.T, p *pki) *side {
 	t.Helper()
 	s := newSide(t, "outrigger", p)
+	runOutrigger(t, p, s.bootstrap(t))
+	s.await(t)
+	return s
+}
+
+// runOutrigger serves a configuration in this process until the test ends.
+func runOutrigger(t *testing.T, p *pki, bootstrap []byte) *compile.Compiler {
+	t.Helper()
 	var boot bootstrapv3.Bootstrap
-	if err := protojson.Unmarshal(s.bootstrap(t), &boot); err != nil {
-		t.Fatalf("%v in\n%s", err, s.bootstrap(t))
+	if err := protojson.Unmarshal(bootstrap, &boot); err != nil {
+		t.Fatalf("%v in\n%s", err, bootstrap)
 	}
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError}))
 	store, err := xds.NewStore(compile.Rules())
@@ -277,8 +291,7 @@ func startOutrigger(t *testing.T, p *pki) *side {
 	})
 	push(t, store, compiler, xds.TypeCluster, messages(boot.GetStaticResources().GetClusters()))
 	push(t, store, compiler, xds.TypeListener, messages(boot.GetStaticResources().GetListeners()))
-	s.await(t)
-	return s
+	return compiler
 }
 
 // ownAddr is the address that Envoy takes for its own: the first that is not loopback.
