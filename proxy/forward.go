@@ -250,6 +250,9 @@ func (x *Exchange) attempt(c *upstream.Cluster, perTry time.Duration) error {
 	x.body.note()
 	up.Endpoint = ep.Addr()
 	x.trip.hint.Tried = append(x.trip.hint.Tried, ep)
+	if rw := x.Rule.Rewrite; rw != nil && rw.HostOfEndpoint {
+		rw.follow(x.Request, ep.Spec().Hostname, !x.h.spec.SuppressEnvoyHeaders)
+	}
 	if x.Rule.Tunnels.Terminate && x.Request.Method == connectMethod {
 		return x.terminate(c, ep)
 	}

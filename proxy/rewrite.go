@@ -3,6 +3,7 @@ package proxy
 import (
 	"strings"
 
+	"github.com/outrigger-mesh/outrigger/match"
 	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
 )
 
@@ -45,20 +46,46 @@ func (rw *Rewrite) apply(r *httpmsg.Request, host string, notes bool) {
 	if rw == nil {
 		return
 	}
-	if rw.Host != "" {
-		if notes {
-			r.Header.Set("x-envoy-original-host", r.Authority)
-		}
-		if rw.AppendForwardedHost {
-			appendForwardedHost(&r.Header, r.Authority)
-		}
-		r.Authority = rw.Host
+	if to := rw.host(r); to != "" {
+		rw.rename(r, to, notes)
 	}
 	if rw.Path != nil {
 		if notes {
 			r.Header.Set("x-envoy-original-path", r.Path)
 		}
 		r.Path = rw.Path.apply(r.Path)
+	}
+}
+
+// host is what the authority becomes; empty leaves it.
+func (rw *Rewrite) host(r *httpmsg.Request) string {
+	switch {
+	case rw.Host != "":
+		return rw.Host
+	case rw.HostHeader != "":
+		return r.Header.Value(rw.HostHeader)
+	case rw.HostOfPath != nil:
+		return rw.HostOfPath(match.PathOnly(r.Path))
+	}
+	return ""
+}
+
+// rename replaces the authority, and notes what it was.
+func (rw *Rewrite) rename(r *httpmsg.Request, to string, notes bool) {
+	if notes {
+		r.Header.Set("x-envoy-original-host", r.Authority)
+	}
+	if rw.AppendForwardedHost {
+		appendForwardedHost(&r.Header, r.Authority)
+	}
+	r.Authority = to
+}
+
+// follow gives the request the name of the endpoint that it goes to, where the rule
+// says so and it has one.
+func (rw *Rewrite) follow(r *httpmsg.Request, hostname string, notes bool) {
+	if rw != nil && rw.HostOfEndpoint && hostname != "" {
+		rw.rename(r, hostname, notes)
 	}
 }
 

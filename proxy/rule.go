@@ -124,8 +124,12 @@ type Redirect struct {
 // Rewrite changes path and authority before a request is forwarded.
 type Rewrite struct {
 	Path *PathRewrite
-	// Host replaces the authority, where not empty.
-	Host string
+	// Host replaces the authority, where not empty; or else the value of HostHeader,
+	// what HostOfPath makes of the path, or the name of the endpoint that is picked.
+	Host           string
+	HostHeader     string // lower case
+	HostOfPath     func(path string) string
+	HostOfEndpoint bool
 	// AppendForwardedHost adds the old authority to x-forwarded-host.
 	AppendForwardedHost bool
 }

@@ -214,3 +214,48 @@ func mirrored(t *testing.T, log string) int {
 	t.Helper()
 	return strings.Count(log, "/mirror/")
 }
+
+// plugin is what istiod makes of a WasmPlugin for web: a filter whose configuration comes
+// by ECDS. (A WasmPlugin itself is not read from files.)
+func plugin(policy string) string {
+	return `apiVersion: networking.istio.io/v1alpha3
+kind: EnvoyFilter
+metadata: { name: module, namespace: town }
+spec:
+  workloadSelector: { labels: { app: web } }
+  configPatches:
+  - applyTo: EXTENSION_CONFIG
+    match: { context: SIDECAR_INBOUND }
+    patch:
+      operation: ADD
+      value:
+        name: module
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm
+          config: { name: module, failure_policy: ` + policy + `, vm_config: { runtime: envoy.wasm.runtime.v8, code: { local: { filename: /none } } } }
+  - applyTo: HTTP_FILTER
+    match: { context: SIDECAR_INBOUND, listener: { filterChain: { filter: { name: envoy.filters.network.http_connection_manager } } } }
+    patch:
+      operation: INSERT_BEFORE
+      value:
+        name: module
+        config_discovery:
+          config_source: { ads: {}, initial_fetch_timeout: 0s, resource_api_version: V3 }
+          type_urls: [type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm]
+`
+}
+
+func TestMeshModulesThatAreNotRun(t *testing.T) {
+	mesh := town(t)
+	client := mesh.Pods("client", "web-1")[0]
+	status := func(want int) func() bool {
+		return func() bool { return client.Get("http://web/").Status == want }
+	}
+	eventually(t, "web answers", status(200))
+	apply(t, mesh, "module", plugin("FAIL_CLOSED"))
+	eventually(t, "nothing passes a module that must not fail", status(500))
+	apply(t, mesh, "module", plugin("FAIL_OPEN"))
+	eventually(t, "a module that may fail is left out", status(200))
+	remove(t, mesh, "module")
+	stays(t, time.Second, "web answers without a module", status(200))
+}

@@ -2,7 +2,10 @@
 
 package oracle_test
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // acts are trials of what routes do with requests, on a listener of their own.
 func acts() []trial {
@@ -71,7 +74,53 @@ func acts() []trial {
 	pages(add)
 	mirrored(add)
 	retried(add)
+	rewritten(add)
 	return l
+}
+
+// rewritten are trials of rewrites, redirects and direct responses.
+func rewritten(add func(name, send string, answers ...answer) *trial) {
+	type h = []string
+	for _, c := range []struct {
+		path  string
+		lines h
+	}{
+		{"/header/a?b", nil},
+		{"/header", h{"x-to: new.example"}},
+		{"/header", h{"x-to: "}},
+		{"/header", h{"x-to: one.example", "x-to: two.example"}},
+		{"/header", h{"x-to: new.example", "x-forwarded-host: old.example"}},
+		{"/of-path/one/x?q=/two", nil},
+		{"/of-path", nil},
+		{"/auto/x", nil},
+		{"/auto/x", h{"x-forwarded-host: rewrite.example"}},
+		{"/auto-none", nil},
+		{"/anycase/X?y", nil},
+		{"/separated", nil},
+		{"/separated/x", nil},
+		{"/separatedx", nil},
+		{"/exact?q=1", nil},
+		{"/regex/aeb?q=a", nil},
+		{"/regex", nil},
+	} {
+		name := "rewrite " + c.path
+		for _, line := range c.lines {
+			name += ", " + line
+		}
+		add(name, at("rewrite.example", c.path, c.lines...))
+	}
+	for i := range 14 {
+		path := fmt.Sprintf("/redirect/%d/", i)
+		add("redirect "+path, at("rewrite.example", path))
+		add("redirect "+path+" with query", at("rewrite.example:80", path+"x?q=1&r"))
+		add("redirect "+path+" from https", at("rewrite.example:443", path+"x?q", "x-forwarded-proto: https"))
+	}
+	for i := range 6 {
+		path := fmt.Sprintf("/direct/%d", i)
+		add("direct "+path, at("rewrite.example", path+"?q"))
+		add("direct "+path+" of HEAD", "HEAD"+at("rewrite.example", path)[len("GET"):])
+		add("direct "+path+" of grpc", at("rewrite.example", path, "content-type: application/grpc"))
+	}
 }
 
 // retried are trials of retry policies, and of the headers by which callers from inside

@@ -14,6 +14,8 @@ func (c *Compiler) Check(typeURL, name string, body []byte) error {
 		return c.checkListener(name, body)
 	case xds.TypeCluster:
 		return c.checkCluster(name, body)
+	case xds.TypeExtension:
+		return checkExtension(body)
 	default:
 		return nil
 	}
@@ -49,6 +51,8 @@ func (c *Compiler) Apply(ch xds.Change) error {
 		err = c.listenersChanged(&ch)
 	case xds.TypeRoute:
 		c.routesChanged(ch.Changed, ch.Removed)
+	case xds.TypeExtension:
+		c.extensionsChanged(append(ch.Changed, ch.Removed...))
 	}
 	c.arrive()
 	return err

@@ -74,7 +74,9 @@ type Compiler struct {
 	pushes    uint64 // of listeners
 	births    uint64 // of listeners
 	tables    map[string]*routeTable
-	arrived   chan struct{} // closed and replaced when resources arrive
+	// extensions are the live filters whose configuration comes by ECDS.
+	extensions map[extensionUse]*extension
+	arrived    chan struct{} // closed and replaced when resources arrive
 }
 
 // New makes a compiler that knows nothing yet.
@@ -87,7 +89,9 @@ func New(o Options) *Compiler {
 		clusters:  newClusterBook(),
 		listeners: make(map[string]*listenerEntry),
 		tables:    make(map[string]*routeTable),
-		arrived:   make(chan struct{}),
+
+		extensions: make(map[extensionUse]*extension),
+		arrived:    make(chan struct{}),
 	}
 	c.clusterOpt.Fill = c.fillCluster
 	return c

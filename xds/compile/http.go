@@ -12,6 +12,7 @@ import (
 
 	"github.com/outrigger-mesh/outrigger/flow"
 	"github.com/outrigger-mesh/outrigger/proxy"
+	"github.com/outrigger-mesh/outrigger/proxy/filter"
 )
 
 const (
@@ -174,8 +175,8 @@ func (c *Compiler) httpFilters(s scope, spec *proxy.HTTPSpec, filters []*hcmv3.H
 	}
 	for i, f := range filters {
 		fs := s.at("http_filters", i)
-		if f.GetConfigDiscovery() != nil { // none of the types that come by ECDS is supported
-			fs.in("config_discovery").fail("filter %s is not supported", f.GetName())
+		if f.GetConfigDiscovery() != nil {
+			c.discovered(fs.in("config_discovery"), spec, f)
 			continue
 		}
 		c.httpFilter(fs, spec, f)
@@ -197,11 +198,18 @@ func (c *Compiler) httpFilter(s scope, spec *proxy.HTTPSpec, f *hcmv3.HttpFilter
 	case kind == peerMetadataType:
 		spec.Request.StripPeerMetadata = true
 	case kind == httpRBACType:
-		install(spec, f, c.httpRBAC(s.in("typed_config"), spec.StatPrefix, f))
+		install(spec, f, c.httpRBAC(s.in("typed_config"), spec.StatPrefix, f.GetName(), f.GetTypedConfig()))
 	case kind == faultType:
 		install(spec, f, c.fault(s.in("typed_config"), spec.StatPrefix, f))
 	case kind == corsType:
 		install(spec, f, c.cors(spec.StatPrefix, f))
+	case kind == wasmType:
+		install(spec, f, c.wasm(s.in("typed_config"), f.GetName(), f.GetTypedConfig()))
+	case kind == luaType && f.GetIsOptional():
+		c.ignored("http filter " + f.GetName())
+	case kind == luaType: // a script has no word on what its failing means
+		c.ignored("lua script " + f.GetName())
+		install(spec, f, filter.Closed{})
 	case slices.Contains(passiveHTTPFilters, kind):
 	case (f.GetIsOptional() || f.GetDisabled()) && slices.Contains(harmlessHTTPFilters, kind):
 		c.ignored("http filter " + f.GetName())

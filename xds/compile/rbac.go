@@ -10,7 +10,6 @@ import (
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	httprbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
-	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	netrbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
 	templatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/path/match/uri_template/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
@@ -33,14 +32,14 @@ const (
 )
 
 // httpRBAC compiles the filter of an HTTP chain.
-func (c *Compiler) httpRBAC(s scope, prefix string, f *hcmv3.HttpFilter) proxy.Filter {
+func (c *Compiler) httpRBAC(s scope, prefix, name string, a *anypb.Any) proxy.Filter {
 	var m httprbacv3.RBAC
-	if !s.check(unpack(f.GetTypedConfig(), &m)) {
+	if !s.check(unpack(a, &m)) {
 		return nil
 	}
 	out := requestPolicies(s, &m)
 	out.Counts = c.policies.of(PolicyPrefix{HTTP: true, Flow: prefix, Rules: m.GetRulesStatPrefix(), Shadow: m.GetShadowRulesStatPrefix()})
-	return filter.NewRBAC(unique.Make(f.GetName()), out)
+	return filter.NewRBAC(unique.Make(name), out)
 }
 
 func requestPolicies(s scope, m *httprbacv3.RBAC) filter.Policies {

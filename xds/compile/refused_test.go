@@ -323,7 +323,9 @@ func refusedManagers() []spoiled {
 			}}
 		}},
 		{of: "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter.config_discovery", want: "http_filters[0]", manager: func(_ *testing.T, m *hcmv3.HttpConnectionManager) {
-			f := &hcmv3.HttpFilter{Name: "x", ConfigType: &hcmv3.HttpFilter_ConfigDiscovery{ConfigDiscovery: discovery()}}
+			d := discovery()
+			d.TypeUrls = []string{"type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz"}
+			f := &hcmv3.HttpFilter{Name: "x", ConfigType: &hcmv3.HttpFilter_ConfigDiscovery{ConfigDiscovery: d}}
 			m.HttpFilters = append([]*hcmv3.HttpFilter{f}, m.HttpFilters...)
 		}},
 		{of: "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication", want: "http_filters[0]: envoy.filters.http.jwt_authn", manager: guard("envoy.filters.http.jwt_authn", new(jwtv3.JwtAuthentication))},
@@ -441,15 +443,6 @@ func refusedRoutes() []spoiled {
 			m.ClusterSpecifier = &routev3.RouteAction_InlineClusterSpecifierPlugin{InlineClusterSpecifierPlugin: &routev3.ClusterSpecifierPlugin{
 				Extension: &corev3.TypedExtensionConfig{Name: "x", TypedConfig: &anypb.Any{TypeUrl: "type.googleapis.com/google.protobuf.StringValue"}},
 			}}
-		})},
-		{of: actionName + "auto_host_rewrite", want: "routes[0].route.auto_host_rewrite", route: forwarding(func(m *routev3.RouteAction) {
-			m.HostRewriteSpecifier = &routev3.RouteAction_AutoHostRewrite{AutoHostRewrite: wrapperspb.Bool(true)}
-		})},
-		{of: actionName + "host_rewrite_header", want: "routes[0].route: host rewrite", route: forwarding(func(m *routev3.RouteAction) {
-			m.HostRewriteSpecifier = &routev3.RouteAction_HostRewriteHeader{HostRewriteHeader: "x"}
-		})},
-		{of: actionName + "host_rewrite_path_regex", want: "routes[0].route: host rewrite", route: forwarding(func(m *routev3.RouteAction) {
-			m.HostRewriteSpecifier = &routev3.RouteAction_HostRewritePathRegex{HostRewritePathRegex: &matcherv3.RegexMatchAndSubstitute{Pattern: regex("x")}}
 		})},
 		{of: "envoy.config.route.v3.WeightedCluster.ClusterWeight.cluster_header", want: "weighted_clusters.clusters[0].cluster_header", route: forwarding(func(m *routev3.RouteAction) {
 			m.ClusterSpecifier = &routev3.RouteAction_WeightedClusters{WeightedClusters: &routev3.WeightedCluster{

@@ -242,16 +242,28 @@ func rewrite(s scope, m *routev3.RouteMatch, a *routev3.RouteAction) *proxy.Rewr
 	switch h := a.GetHostRewriteSpecifier().(type) {
 	case nil, *routev3.RouteAction_HostRewriteLiteral:
 	case *routev3.RouteAction_AutoHostRewrite:
-		if h.AutoHostRewrite.GetValue() {
-			s.in("auto_host_rewrite").fail("is not supported")
-		}
+		out.HostOfEndpoint = h.AutoHostRewrite.GetValue()
+	case *routev3.RouteAction_HostRewriteHeader:
+		out.HostHeader = strings.ToLower(h.HostRewriteHeader)
+	case *routev3.RouteAction_HostRewritePathRegex:
+		out.HostOfPath = regexRewriter(s.in("host_rewrite_path_regex"), h.HostRewritePathRegex)
 	default:
 		s.fail("host rewrite %T is not supported", h)
 	}
-	if *out == (proxy.Rewrite{}) {
+	if out.Path == nil && out.Host == "" && out.HostHeader == "" && out.HostOfPath == nil && !out.HostOfEndpoint && !out.AppendForwardedHost {
 		return nil
 	}
 	return out
+}
+
+// regexRewriter compiles a substitution; nil where it is not valid.
+func regexRewriter(s scope, m *regexRewrite) func(string) string {
+	re, err := match.SearchRegexp(m.GetPattern().GetRegex())
+	if !s.check(err) {
+		return nil
+	}
+	template := goTemplate(m.GetSubstitution())
+	return func(text string) string { return re.ReplaceAllString(text, template) }
 }
 
 func redirect(s scope, m *routev3.RouteMatch, r *routev3.RedirectAction) *proxy.Redirect {
@@ -320,12 +332,9 @@ func pathRewrite(s scope, m *routev3.RouteMatch, prefix string, regex *regexRewr
 		matched, whole := prefixOf(m)
 		return &proxy.PathRewrite{Matched: matched, Whole: whole, Prefix: prefix}
 	case regex != nil:
-		re, err := match.SearchRegexp(regex.GetPattern().GetRegex())
-		if !s.in("regex_rewrite").check(err) {
-			return nil
+		if f := regexRewriter(s.in("regex_rewrite"), regex); f != nil {
+			return &proxy.PathRewrite{Regex: f}
 		}
-		template := goTemplate(regex.GetSubstitution())
-		return &proxy.PathRewrite{Regex: func(path string) string { return re.ReplaceAllString(path, template) }}
 	}
 	return nil
 }
