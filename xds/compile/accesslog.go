@@ -95,12 +95,15 @@ func (c *Compiler) logFilter(f *accesslogv3.AccessLogFilter) accesslog.Filter {
 				flags = append(flags, flag)
 			}
 		}
-		if len(flags) == 0 && len(t.ResponseFlagFilter.GetFlags()) == 0 { // any flag
-			flags = flow.AllFlags()
+		if len(flags) == 0 && len(t.ResponseFlagFilter.GetFlags()) > 0 {
+			return accesslog.Or() // nothing here sets one of them
 		}
-		return accesslog.WithFlags(flags...)
+		return accesslog.WithFlags(flags...) // without one named, any flag
 	case *accesslogv3.AccessLogFilter_StatusCodeFilter:
 		return accesslog.Status(comparison(t.StatusCodeFilter.GetComparison()))
+	case *accesslogv3.AccessLogFilter_DurationFilter:
+		op, want := comparison(t.DurationFilter.GetComparison())
+		return accesslog.Milliseconds(op, int64(want))
 	case *accesslogv3.AccessLogFilter_AndFilter:
 		return accesslog.And(c.logFilters(t.AndFilter.GetFilters())...)
 	case *accesslogv3.AccessLogFilter_OrFilter:

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 
 	"github.com/outrigger-mesh/outrigger/authz"
 	"github.com/outrigger-mesh/outrigger/lb"
 	"github.com/outrigger-mesh/outrigger/proxy"
+	"github.com/outrigger-mesh/outrigger/telemetry/accesslog"
 	"github.com/outrigger-mesh/outrigger/upstream"
 )
 
@@ -42,3 +44,6 @@ func Decoded(body []byte, known *lb.Set) (alone []lb.EndpointSpec, follows []*lb
 	alone, follows = decodeEndpoints(s, body), followEndpoints(again, body, known)
 	return alone, follows, errors.Join(s.err(), again.err())
 }
+
+// LogFilter compiles the filter of an access log.
+func (c *Compiler) LogFilter(m *accesslogv3.AccessLogFilter) accesslog.Filter { return c.logFilter(m) }
