@@ -32,9 +32,6 @@ func rootOf(name []byte) int {
 // TypeName returns what follows the last slash of a type URL.
 func TypeName(url []byte) []byte { return url[bytes.LastIndexByte(url, '/')+1:] }
 
-// Known reports whether the tables have a message of this type name, so that its content is walked.
-func Known(typeName string) bool { return rootOf([]byte(typeName)) != noMessage }
-
 // fieldAt returns the index of field num of m, or -1.
 func fieldAt(m *shape.Message, num uint64) int {
 	first := int(m.First)
