@@ -219,7 +219,7 @@ func (c *call) bytes() {
 func (c *call) send() {
 	for i, part := range c.trial.send {
 		if i > 0 {
-			time.Sleep(pause)
+			time.Sleep(max(pause, c.trial.gap))
 		}
 		if _, err := io.WriteString(c.conn, c.fill(part)); err != nil {
 			return

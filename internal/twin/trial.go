@@ -16,8 +16,9 @@ type trial struct {
 	from, to string
 	// hello makes the client speak TLS first.
 	hello *hello
-	// send is written in parts with a pause between, for HTTP/1 and TCP.
+	// send is written in parts with a pause between, or a longer gap, for HTTP/1 and TCP.
 	send []string
+	gap  time.Duration
 	// streams are requests over HTTP/2, one after the other on one connection.
 	streams []stream
 	// answers are for the attempts that reach the server, the last for all further.
