@@ -20,8 +20,6 @@ import (
 	"github.com/outrigger-mesh/outrigger/lb"
 )
 
-type object = map[string]any
-
 // hashed is a cluster that picks by hash.
 type hashed struct {
 	name      string
