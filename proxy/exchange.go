@@ -405,13 +405,7 @@ func (x *Exchange) reply(r *Reply) {
 
 // gone is called from another goroutine when the downstream leaves.
 func (x *Exchange) gone() {
-	if w, ok := x.w.(leaver); ok {
-		if why := w.Left(); why != nil {
-			x.end(why)
-			return
-		}
-	}
-	x.end(errLeft)
+	x.end(x.howLeft())
 }
 
 // end has the exchange end with an error, from another goroutine.

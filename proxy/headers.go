@@ -75,9 +75,12 @@ func (h *HTTP) stamp(x *Exchange) {
 	h.stampCert(x, f.cert)
 }
 
-// trustScheme takes the scheme from x-forwarded-proto, as Envoy does: the
-// downstream may be a proxy that ended its client's TLS.
+// trustScheme takes the scheme from x-forwarded-proto where the request does not say
+// it, as Envoy does: the downstream may be a proxy that ended its client's TLS.
 func (x *Exchange) trustScheme() {
+	if x.Request.SchemeTold {
+		return
+	}
 	proto, _ := x.Request.Header.Get("x-forwarded-proto")
 	switch {
 	case strings.EqualFold(proto, "https"):

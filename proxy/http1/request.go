@@ -207,7 +207,7 @@ func (p *requestParser) lengths(r *httpmsg.Request) error {
 
 // target splits the request target and finds the authority.
 func (p *requestParser) target(r *httpmsg.Request, target string) error {
-	r.Scheme = "http"
+	r.Scheme, r.SchemeTold = "http", false
 	if p.tls {
 		r.Scheme = "https"
 	}
@@ -263,6 +263,7 @@ func (p *requestParser) absolute(r *httpmsg.Request, target string) error {
 	default:
 		return errScheme
 	}
+	r.SchemeTold = true
 	end := strings.IndexAny(rest, "/?#")
 	if end < 0 {
 		end = len(rest)

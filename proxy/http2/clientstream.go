@@ -302,7 +302,7 @@ func (s *ClientStream) accept(r *httpmsg.Request) {
 			s.res.Status = 101 // what an HTTP/1 downstream has to see
 		}
 		s.res.ContentLength = httpmsg.Unknown
-		s.res.Tunnel = &pipe{s: &s.stream}
+		s.res.Tunnel = &pipe{s: &s.stream, code: codeCancel}
 		return
 	}
 	if ended && s.trailer.Len() == 0 {

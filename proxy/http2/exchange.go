@@ -59,7 +59,11 @@ func (x *exchange) ready(h *headParser) {
 	x.in.ended = h.end
 	x.req.ContentLength = 0
 	x.req.Body = httpmsg.NoBody
-	if h.end || tunnels(&x.req) { // what follows a tunnel's head is no body
+	if tunnels(&x.req) { // what follows a tunnel's head is no content, and has no length
+		x.in.announced = httpmsg.Unknown
+		return
+	}
+	if h.end {
 		return
 	}
 	x.req.ContentLength = h.length // -1 is httpmsg.Unknown
@@ -215,7 +219,7 @@ func (x *exchange) tunnel(res *httpmsg.Response) (int64, error) {
 		_ = res.Tunnel.Close() // the downstream is gone
 		return 0, err
 	}
-	return tunnel.Relay(&pipe{s: &x.stream}, res.Tunnel, x.c.o.StreamIdleTimeout, x.c.o.IdleTimeout)
+	return tunnel.Relay(&pipe{s: &x.stream, code: codeConnect}, res.Tunnel, x.c.o.StreamIdleTimeout, x.c.o.IdleTimeout)
 }
 
 // Watch has gone called when the downstream gives the stream up before Unwatch: at

@@ -56,6 +56,7 @@ const (
 	codeRefusedStream   uint32 = 0x7
 	codeCancel          uint32 = 0x8
 	codeCompression     uint32 = 0x9
+	codeConnect         uint32 = 0xa
 	codeEnhanceYourCalm uint32 = 0xb
 )
 

@@ -3,6 +3,8 @@ package http2
 // pipe is a stream as a plain stream of bytes, for tunnels.
 type pipe struct {
 	s *stream
+	// code tells the peer of a tunnel that is given up.
+	code uint32
 }
 
 // Read waits for content.
@@ -27,12 +29,15 @@ func (p *pipe) CloseWrite() error {
 	return err
 }
 
+// Endures reports that the end of a stream is not that of its connection.
+func (p *pipe) Endures() bool { return true }
+
 // Close ends both.
 func (p *pipe) Close() error {
 	c := p.s.c
 	c.mu.Lock()
 	if !p.s.complete() && !p.s.reset {
-		c.resetLocked(p.s, codeCancel)
+		c.resetLocked(p.s, p.code)
 	}
 	p.s.send.ring()
 	p.s.closeInputLocked()

@@ -24,6 +24,7 @@ func (h *headParser) request(c *ServerConn, r *httpmsg.Request) {
 		return
 	}
 	r.Method, r.Scheme, r.Authority, r.Path = method(h.method), h.scheme, h.authority, h.path
+	r.SchemeTold = h.scheme != ""
 	r.Protocol = "HTTP/2"
 	r.Upgrade = ""
 	if h.pseudo&pseudoProtocol != 0 {

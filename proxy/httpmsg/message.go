@@ -47,6 +47,8 @@ type Request struct {
 	Method string
 	// Scheme is http or https, as the downstream meant it.
 	Scheme string
+	// SchemeTold: the request itself said so, and not the kind of its connection.
+	SchemeTold bool
 	// Authority is the Host header or :authority; it is not among the header
 	// fields.
 	Authority string
