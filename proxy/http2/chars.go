@@ -64,27 +64,16 @@ func validMethod(s string) bool {
 	return s != ""
 }
 
-// parseLength reads a content-length: digits, or a list of the same ones.
+// parseLength reads a content-length: digits. A list of equal ones could be read, but
+// is refused, as by Envoy: nobody needs it who has one length.
 func parseLength(s string) (int64, bool) {
-	n, seen := int64(-1), int64(-1)
-	for i := 0; ; i++ {
-		if i == len(s) || s[i] == ',' {
-			if n < 0 || seen >= 0 && seen != n {
-				return 0, false
-			}
-			if i == len(s) {
-				return n, true
-			}
-			seen, n = n, -1
-			for i+1 < len(s) && s[i+1] == ' ' {
-				i++
-			}
-			continue
-		}
+	n := int64(0)
+	for i := range len(s) {
 		c := s[i]
 		if c < '0' || c > '9' || n > (1<<62)/10 {
 			return 0, false
 		}
-		n = max(n, 0)*10 + int64(c-'0')
+		n = n*10 + int64(c-'0')
 	}
+	return n, s != ""
 }

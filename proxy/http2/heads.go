@@ -166,6 +166,9 @@ func (h *headParser) regularField(name, value string) {
 			h.refuse(violation(detailHeader))
 			return
 		}
+		if h.block == blockRequest && h.to.Has("te") {
+			return // said already
+		}
 	case "host":
 		if h.block == blockRequest {
 			h.host = value
@@ -177,11 +180,8 @@ func (h *headParser) regularField(name, value string) {
 			return
 		}
 		n, ok := parseLength(value)
-		if !ok || h.length >= 0 && h.length != n {
+		if !ok || h.length >= 0 {
 			h.refuse(violation(detailHeader))
-			return
-		}
-		if h.length >= 0 {
 			return
 		}
 		h.length = n

@@ -45,6 +45,7 @@ func TestMalformedRequestsAreReset(t *testing.T) {
 		"two hosts":               {":method", "GET", ":scheme", "http", ":path", "/", "host", "a", "host", "b"},
 		"length of a bodyless":    with("content-length", "5"),
 		"two lengths":             with("content-length", "0", "content-length", "1"),
+		"equal lengths":           with("content-length", "0", "content-length", "0"),
 		"signed length":           with("content-length", "+5"),
 		"connect with path":       {":method", "CONNECT", ":scheme", "http", ":path", "/", ":authority", "a:1"},
 		"protocol without leave":  {":method", "CONNECT", ":scheme", "http", ":path", "/", ":authority", "a", ":protocol", "websocket"},
