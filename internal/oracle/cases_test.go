@@ -12,7 +12,7 @@ import (
 )
 
 func trials() []trial {
-	return slices.Concat(requests(), configured(), responses(), malformed(), replies(), bodies(), upgrades(), connects(), timeouts(), tcps(), probes(), acts())
+	return slices.Concat(requests(), configured(), responses(), malformed(), replies(), bodies(), upgrades(), connects(), timeouts(), tcps(), probes(), acts(), http2s())
 }
 
 // get is a plain request with more header lines.

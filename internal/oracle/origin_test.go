@@ -27,6 +27,8 @@ type answer struct {
 	early bool
 	// before runs first.
 	wait time.Duration
+	// frames answers a request over HTTP/2 instead of parts.
+	frames func(id uint32) []string
 	// tunnel copies what comes back, in capitals, after the parts.
 	tunnel bool
 }
@@ -173,6 +175,10 @@ func (o *origin) serve(c net.Conn) {
 	o.mu.Unlock()
 	if raw != nil {
 		raw(c)
+		return
+	}
+	if b, err := r.Peek(4); err == nil && string(b) == "PRI " {
+		o.serve2(c, r)
 		return
 	}
 	for {

@@ -34,6 +34,8 @@ type trial struct {
 	after  string
 	alpn   []string
 	settle time.Duration
+	// http2 has what is sent and what comes back be frames; want counts streams.
+	http2 bool
 	// anyOrder: requests reach the origin beside each other.
 	anyOrder bool
 }
@@ -96,6 +98,12 @@ func (s *side) play(t *testing.T, tr *trial, n int) outcome {
 		}
 	}()
 	out.response, out.end = listen(c, tr)
+	if tr.http2 {
+		read := read2([]byte(out.response))
+		if out.response = read.String(); read.refused(s.name == "envoy") {
+			out.response, out.end = "refused", "refused"
+		}
+	}
 	<-sent
 	_ = c.Close()
 	settle := tr.settle
@@ -122,22 +130,28 @@ func listen(c net.Conn, tr *trial) (string, string) {
 	deadline := time.Now().Add(quiet)
 	for {
 		wait := deadline
-		if n := complete(b.Bytes(), tr.send); n >= want {
+		n := 0
+		if tr.http2 {
+			n = len(read2(b.Bytes()).ended)
+		} else {
+			n = complete(b.Bytes(), tr.send)
+		}
+		if n >= want {
 			wait = time.Now().Add(25 * time.Millisecond)
 			if n > want {
 				wait = time.Now().Add(15 * time.Millisecond)
 			}
 		}
 		_ = c.SetReadDeadline(wait)
-		n, err := c.Read(buf)
-		b.Write(buf[:n])
-		if n > 0 {
+		got, err := c.Read(buf)
+		b.Write(buf[:got])
+		if got > 0 {
 			deadline = time.Now().Add(quiet)
 		}
 		if err != nil {
 			switch why(err) {
 			case "timeout":
-				if complete(b.Bytes(), tr.send) < want && b.Len() > 0 {
+				if n < want && b.Len() > 0 {
 					return b.String(), "silent"
 				}
 				return b.String(), "kept"

@@ -15,6 +15,21 @@ type family struct {
 
 // reasons are tried in order.
 var reasons = []family{
+	{regexp.MustCompile(`^http2/to .*/head/.*(authority|host)`), "who names no host can be told so, and a host beside an authority says nothing"},
+	{regexp.MustCompile(`^http2/to .*/(head|body)/.*(space|tab) |length with (space|zeros)`), "white space around a value and zeros before a length mean nothing, and do not pass"},
+	{regexp.MustCompile(`^http2/to .*/(head/(path high bytes|scheme ftp)|body/.* as trailer)`), "stricter: one reading of a request, or none"},
+	{regexp.MustCompile(`^http2/to .*/head/(cookie crumbs|http2-settings)`), "the same cookies, and no field of a connection"},
+	{regexp.MustCompile(`^http2/to .*/body/of two frames`), "content goes on as it was read"},
+	{regexp.MustCompile(`^http2/to .*/(head|body)/`), "what is malformed costs its stream, is not begun upstream, and says which rule was broken"},
+	{regexp.MustCompile(`^http2/tunnel/.*(ended|ends|fin|speaks first)|^http2/tunnel/.* without content`), "an end in one direction is passed on, and the other one goes on"},
+	{regexp.MustCompile(`^http2/tunnel/.* with length`), "what follows an accepted CONNECT has no length (RFC 9110 section 9.3.6)"},
+	{regexp.MustCompile(`^http2/tunnel/.*(off|plain|other protocol|dead)`), "a refusal ends its stream, and not its connection"},
+	{regexp.MustCompile(`^http2/tunnel/without authority`), "who names no host can be told so, and a host beside an authority says nothing"},
+	{regexp.MustCompile(`^http2/tunnel/`), "a stream that is given up is cancelled; fields of an upgrade have no order"},
+	{regexp.MustCompile(`^http2/response to .*/refused`), "a stream that was refused was not served, and is tried again"},
+	{regexp.MustCompile(`^http2/response to HTTP/1/.*(length|trailer|reset|two heads)`), "a downstream learns at once that its response was cut"},
+	{regexp.MustCompile(`^http2/response (to|from) .*/(HEAD|20|30|HEAD/|hop|te$|10|101)|^http2/response to HEAD`), "content that a response cannot have is dropped; fields of a connection or a request do not pass"},
+	{regexp.MustCompile(`^http2/response`), "a body is passed on as far as it came"},
 	{regexp.MustCompile(`^probe path|^path/"/a/\.\.;`), "safer: an escaped dot segment with path parameters is one, too, and loses nothing else"},
 	{regexp.MustCompile(`^host|^absolute without host|^connect/without host`), "stricter: an authority has to be there once, without user information"},
 	{regexp.MustCompile(`^method(| with body)/M-SEARCH`), "M-SEARCH is a method"},
@@ -65,6 +80,8 @@ var races = []struct {
 	{regexp.MustCompile(`^malformed timeouts/cl 2`), "origin"},
 	{regexp.MustCompile(`^malformed timeouts/cl 2`), "log"},
 	{regexp.MustCompile(`^tcp/(unknown|dead|none|hole)`), "log"},
+	{regexp.MustCompile(`^http2/to .*/body/(longer|shorter|beyond|cancelled|.*trailer|content after)|^http2/response/ended`), "origin"},
+	{regexp.MustCompile(`^http2/to .*/body/(longer|shorter|beyond|cancelled|.*trailer|content after)`), "log"},
 }
 
 func racy(name, part string) bool {
