@@ -384,8 +384,14 @@ func (x *Exchange) reply(r *Reply) {
 		return
 	}
 	edit, grpc := x.editResponse, route.IsGRPC(x.Request)
-	if r.Plain {
+	switch {
+	case r.Plain:
 		edit, grpc = nil, false
+	case r.Edits != nil:
+		edit = func(resp *httpmsg.Response) {
+			x.editResponse(resp)
+			r.Edits.apply(x, &resp.Header, joinedInResponses)
+		}
 	}
 	resp := r.response(grpc, edit)
 	now := time.Now()

@@ -19,6 +19,7 @@ var elsewhere = map[flow.Flag]string{
 	flow.UpstreamRetryLimitExceeded: "HTTP: the last allowed retry failed, beside the flag of the failure; TCP: all connect attempts failed",
 	flow.UpstreamOverflow:           "HTTP: a circuit breaker, also that for retries, is open; TCP: the connection limit is reached",
 	flow.DelayInjected:              "a fault that is configured delayed the request",
+	flow.RateLimited:                "a local rate limit refused the request, whatever status it was given",
 	flow.FaultInjected:              "a fault that is configured answered the request, whatever status it was given",
 	flow.DurationTimeout:            "TCP: the connection reached its maximum duration",
 	flow.DownstreamProtocolError:    "the request breaks HTTP/1.1; the details begin with `http1.`",

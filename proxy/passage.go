@@ -128,6 +128,9 @@ func (x *Exchange) Recall(f Filter) any {
 	return nil
 }
 
+// EditRequest changes the request's headers.
+func (x *Exchange) EditRequest(e *HeaderEdits) { e.apply(x, &x.Request.Header, joinedInRequests) }
+
 // OnEnd has f called when the exchange ends.
 func (x *Exchange) OnEnd(f func()) { x.passage.ends = append(x.passage.ends, f) }
 

@@ -25,6 +25,8 @@ type Reply struct {
 	Details string
 	// Header holds further fields.
 	Header []httpmsg.Field
+	// Edits change the answer after the rule's own.
+	Edits *HeaderEdits
 	// Close ends the downstream connection after the reply.
 	Close bool
 	// Plain replies are sent as they are: without the rule's header edits, and in the
@@ -98,6 +100,7 @@ var refusals = [...]struct {
 	{"an upgrade, or CONNECT, that is not configured", replyUpgradeFailed},
 	{"an AuthorizationPolicy (its name) or the lack of one (`none`) denies the request", Denied("")},
 	{"a fault that is configured befalls the request", Aborted(503)},
+	{"a local rate limit is reached", RateLimited(429)},
 	{"the downstream sends nothing more of its request", replyStreamIdleEarly},
 	{"the request is not complete within the request timeout", replyRequestTimeout},
 	{"the body outgrew 1 MiB when a retry was decided already", replyReplayLimit},
@@ -110,6 +113,11 @@ var refusals = [...]struct {
 // Aborted is the reply to a request that a fault befalls.
 func Aborted(status int) *Reply {
 	return &Reply{Status: status, Body: "fault filter abort", Flag: flow.FaultInjected, Flagged: true, Details: "fault_filter_abort"}
+}
+
+// RateLimited is the reply to a request beyond a local rate limit.
+func RateLimited(status int) *Reply {
+	return &Reply{Status: status, Body: "local_rate_limited", Flag: flow.RateLimited, Flagged: true, Details: "local_rate_limited"}
 }
 
 // Denied is the reply to a request that an authorization policy denies, or that no

@@ -143,6 +143,13 @@ func (s *Sidecar) countFilters(emit metrics.Emit) {
 		emit("http.fault.faults_overflow", label, float64(n.Overflow.Load()), metrics.Counter)
 		emit("http.fault.active_faults", label, float64(n.Active.Load()), metrics.Gauge)
 	})
+	s.compiler.EachLimitCount(func(prefix string, n *filter.RateLimitCounts) {
+		label := []metrics.Label{{Name: "envoy_local_http_ratelimit_prefix", Value: prefix}}
+		emit("http_local_rate_limit.enabled", label, float64(n.Enabled.Load()), metrics.Counter)
+		emit("http_local_rate_limit.ok", label, float64(n.OK.Load()), metrics.Counter)
+		emit("http_local_rate_limit.rate_limited", label, float64(n.Limited.Load()), metrics.Counter)
+		emit("http_local_rate_limit.enforced", label, float64(n.Enforced.Load()), metrics.Counter)
+	})
 	s.compiler.EachPageCount(func(prefix string, n *filter.CORSCounts) {
 		label := []metrics.Label{{Name: metrics.HTTPPrefix, Value: prefix}}
 		emit("http.cors.origin_valid", label, float64(n.Valid.Load()), metrics.Counter)

@@ -75,7 +75,27 @@ func acts() []trial {
 	mirrored(add)
 	retried(add)
 	rewritten(add)
+	limited(add)
 	return l
+}
+
+// limited are trials of local rate limits: each bucket holds two tokens at most.
+func limited(add func(name, send string, answers ...answer) *trial) {
+	for _, path := range []string{"/two", "/unsaid", "/not-enforced", "/status", "/status-low", "/headers", "/else"} {
+		one := at("limited.example", path)
+		add("limit "+path, one+one+one).want = 3
+	}
+	for _, path := range []string{"/tell", "/tell-slow", "/direct"} {
+		one := at("limited.example", path)
+		add("limit "+path, one+one).want = 2
+	}
+	for _, path := range []string{"/grpc", "/grpc-exhausted"} {
+		one := at("limited.example", path, "content-type: application/grpc")
+		add("limit "+path, one+one+one).want = 3
+	}
+	t := add("limit /fills", "")
+	one := at("limited.example", "/fills")
+	t.send, t.want = []string{one + one}, 2
 }
 
 // rewritten are trials of rewrites, redirects and direct responses.

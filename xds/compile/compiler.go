@@ -65,6 +65,7 @@ type Compiler struct {
 	managers countsBy[string, proxy.HTTPStats]
 	faults   countsBy[string, filter.FaultCounts]
 	pages    countsBy[string, filter.CORSCounts]
+	limits   countsBy[string, filter.RateLimitCounts]
 
 	mu sync.Mutex
 	// guarded by mu

@@ -58,3 +58,9 @@ func (c *Compiler) EachPageCount(f func(string, *filter.CORSCounts)) { c.pages.e
 
 // MirrorsDropped counts copies of requests that were not sent, or given up for being slow.
 func (c *Compiler) MirrorsDropped() uint64 { return c.mirrors.Dropped() }
+
+// rateLimits are the counters of local rate limits of one prefix.
+func (c *Compiler) rateLimits(prefix string) *filter.RateLimitCounts { return c.limits.of(prefix) }
+
+// EachLimitCount calls f with the counters of local rate limits, by their prefix.
+func (c *Compiler) EachLimitCount(f func(string, *filter.RateLimitCounts)) { c.limits.each(f) }

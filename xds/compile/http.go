@@ -203,6 +203,8 @@ func (c *Compiler) httpFilter(s scope, spec *proxy.HTTPSpec, f *hcmv3.HttpFilter
 		install(spec, f, c.fault(s.in("typed_config"), spec.StatPrefix, f))
 	case kind == corsType:
 		install(spec, f, c.cors(spec.StatPrefix, f))
+	case kind == localRateLimitType:
+		install(spec, f, c.localRateLimit(s.in("typed_config"), f))
 	case kind == wasmType:
 		install(spec, f, c.wasm(s.in("typed_config"), f.GetName(), f.GetTypedConfig()))
 	case kind == luaType && f.GetIsOptional():

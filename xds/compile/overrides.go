@@ -8,6 +8,7 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
 	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
+	localv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/local_ratelimit/v3"
 	httprbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 
@@ -73,6 +74,15 @@ func (l *routeLevel) ownSetting(s scope, name string, a *anypb.Any, optional boo
 			return filterSetting{}, false
 		}
 		return filterSetting{config: faultSpec(s, l.clusters, &m)}, true
+	case localRateLimitType:
+		var m localv3.LocalRateLimit
+		if !s.check(unpack(a, &m)) {
+			return filterSetting{}, false
+		}
+		if m.GetTokenBucket() == nil { // so does Envoy
+			s.in("token_bucket").fail("is missing")
+		}
+		return filterSetting{config: rateLimitSpec(s, l.clusters, &m)}, true
 	case corsPolicyType:
 		var m corsv3.CorsPolicy
 		if !s.check(unpack(a, &m)) {

@@ -11,8 +11,10 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	ratelimitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/ratelimit/v3"
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	jwtv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/jwt_authn/v3"
+	localv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/local_ratelimit/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	originalsrcv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/original_src/v3"
 	netextauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/ext_authz/v3"
@@ -21,6 +23,7 @@ import (
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -298,6 +301,18 @@ func refusedListeners() []spoiled {
 	}
 }
 
+// limit is a local rate limit with a field that is not supported.
+func limit(field string, m *localv3.LocalRateLimit) spoiled {
+	return spoiled{
+		of: "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit." + field, want: "typed_config." + field,
+		manager: func(t *testing.T, h *hcmv3.HttpConnectionManager) {
+			t.Helper()
+			m.StatPrefix = "x"
+			guard("envoy.filters.http.local_ratelimit", m)(t, h)
+		},
+	}
+}
+
 func refusedManagers() []spoiled {
 	scoped := &hcmv3.HttpConnectionManager_ScopedRoutes{ScopedRoutes: &hcmv3.ScopedRoutes{
 		Name: "x", ScopeKeyBuilder: &hcmv3.ScopedRoutes_ScopeKeyBuilder{Fragments: []*hcmv3.ScopedRoutes_ScopeKeyBuilder_FragmentBuilder{{
@@ -328,6 +343,14 @@ func refusedManagers() []spoiled {
 			f := &hcmv3.HttpFilter{Name: "x", ConfigType: &hcmv3.HttpFilter_ConfigDiscovery{ConfigDiscovery: d}}
 			m.HttpFilters = append([]*hcmv3.HttpFilter{f}, m.HttpFilters...)
 		}},
+		limit("descriptors", &localv3.LocalRateLimit{Descriptors: []*ratelimitv3.LocalRateLimitDescriptor{{
+			Entries: []*ratelimitv3.RateLimitDescriptor_Entry{{Key: "k"}}, TokenBucket: &typev3.TokenBucket{MaxTokens: 1, FillInterval: durationpb.New(time.Second)},
+		}}}),
+		limit("rate_limits", &localv3.LocalRateLimit{RateLimits: []*routev3.RateLimit{{Actions: []*routev3.RateLimit_Action{{
+			ActionSpecifier: &routev3.RateLimit_Action_RemoteAddress_{RemoteAddress: new(routev3.RateLimit_Action_RemoteAddress)},
+		}}}}}),
+		limit("local_rate_limit_per_downstream_connection", &localv3.LocalRateLimit{LocalRateLimitPerDownstreamConnection: true}),
+		limit("local_cluster_rate_limit", &localv3.LocalRateLimit{LocalClusterRateLimit: new(ratelimitv3.LocalClusterRateLimit)}),
 		{of: "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication", want: "http_filters[0]: envoy.filters.http.jwt_authn", manager: guard("envoy.filters.http.jwt_authn", new(jwtv3.JwtAuthentication))},
 		{of: "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz", want: "http_filters[0]: envoy.filters.http.ext_authz", manager: guard("envoy.filters.http.ext_authz", new(extauthzv3.ExtAuthz))},
 		{of: "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter.typed_config", want: "http_filters[0]: unheard", manager: guard("unheard", wrapperspb.String("x"))},

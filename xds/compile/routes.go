@@ -9,6 +9,7 @@ import (
 
 	"github.com/outrigger-mesh/outrigger/match"
 	"github.com/outrigger-mesh/outrigger/proxy"
+	"github.com/outrigger-mesh/outrigger/proxy/filter"
 	"github.com/outrigger-mesh/outrigger/route"
 	"github.com/outrigger-mesh/outrigger/upstream"
 )
@@ -18,6 +19,7 @@ import (
 type clusterSource interface {
 	cluster(name string) *upstream.Cluster
 	ignored(what string)
+	rateLimits(prefix string) *filter.RateLimitCounts
 }
 
 // routeLevel is what a whole route configuration adds to each of its rules.

@@ -16,14 +16,14 @@ func Rules() wire.Rules {
 		return a
 	}
 	transport := only(rawBufferType, upstreamTLSType, downstreamTLSType)
-	perRoute := only(faultType, corsPolicyType, rbacPerRouteType, statefulPerRouteType, statsType)
+	perRoute := only(faultType, corsPolicyType, localRateLimitType, rbacPerRouteType, statefulPerRouteType, statsType)
 	return wire.Rules{
 		Other: wire.Allow{Other: ignore},
 		Contexts: map[string]wire.Allow{
 			"envoy.config.listener.v3.ListenerFilter.typed_config": only(originalDstType, tlsInspectorType, httpInspectorType),
 			"envoy.config.listener.v3.Filter.typed_config":         only(append([]string{hcmType, tcpProxyType, networkRBACType}, passiveNetworkFilters...)...),
 			"envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter.typed_config": only(
-				append([]string{routerType, alpnType, peerMetadataType, httpRBACType, faultType, corsType, wasmType, luaType}, passiveHTTPFilters...)...),
+				append([]string{routerType, alpnType, peerMetadataType, httpRBACType, faultType, corsType, localRateLimitType, wasmType, luaType}, passiveHTTPFilters...)...),
 			"envoy.config.core.v3.TransportSocket.typed_config":                           transport,
 			"envoy.config.route.v3.Route.typed_per_filter_config":                         perRoute,
 			"envoy.config.route.v3.VirtualHost.typed_per_filter_config":                   perRoute,
