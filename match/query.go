@@ -38,11 +38,8 @@ func QueryValue(path, name string) (string, bool) {
 
 // PathOnly cuts a request path at its query or fragment.
 func PathOnly(path string) string {
-	if i := strings.IndexByte(path, '?'); i >= 0 {
-		path = path[:i]
-	}
-	if i := strings.IndexByte(path, '#'); i >= 0 {
-		path = path[:i]
+	if i := strings.IndexAny(path, "?#"); i >= 0 {
+		return path[:i]
 	}
 	return path
 }

@@ -48,6 +48,8 @@ type trip struct {
 	sent bool
 	// repeats is how many attempts were made again beside the retry policy.
 	repeats uint8
+	// again is set when the last attempt has failed and is to be repeated so.
+	again bool
 	// deadline is the end of the timeout; zero is none.
 	deadline time.Time
 	late     *alarm

@@ -1,8 +1,6 @@
 package proxy
 
 import (
-	"errors"
-	"net/netip"
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/flow"
@@ -63,7 +61,7 @@ func (x *Exchange) attemptAgain(c *upstream.Cluster) error {
 			}
 			return nil
 		}
-		if !x.repeats(err) || !x.repeat(c) {
+		if !x.trip.again || !x.repeat(c) {
 			return err
 		}
 	}
@@ -73,7 +71,7 @@ func (x *Exchange) attemptAgain(c *upstream.Cluster) error {
 func (x *Exchange) attempts(c *upstream.Cluster, retry *Retry) error {
 	for k := 0; ; k++ {
 		err := x.attempt(c, x.trip.perTry)
-		if err != nil && x.transparent(err) && x.repeat(c) {
+		if x.trip.again && x.repeat(c) {
 			err = x.attemptAgain(c)
 		}
 		if k > 0 {
@@ -240,6 +238,7 @@ func (x *Exchange) watch() {
 // attempt sends the request to one endpoint, and leaves the response's head in
 // x.Response.
 func (x *Exchange) attempt(c *upstream.Cluster, perTry time.Duration) error {
+	x.trip.again = false
 	up := &x.Record.Upstream
 	if retry := x.trip.retry; retry != nil && retry.PreviousHosts && up.Attempts > 0 {
 		x.trip.hint.MaxPicks = retry.HostAttempts + 1
@@ -259,7 +258,9 @@ func (x *Exchange) attempt(c *upstream.Cluster, perTry time.Duration) error {
 		return x.terminate(c, ep)
 	}
 	err = x.attemptAt(c, ep, perTry)
-	x.judge(c, ep, err)
+	opened := x.trip.stream != nil
+	x.trip.again = err != nil && x.transparent(c, ep, err)
+	x.judge(c, ep, opened, err)
 	return err
 }
 
@@ -267,9 +268,6 @@ func (x *Exchange) attempt(c *upstream.Cluster, perTry time.Duration) error {
 func (x *Exchange) attemptAt(c *upstream.Cluster, ep *lb.Endpoint, perTry time.Duration) error {
 	stream, err := x.openStream(c, ep)
 	if err != nil {
-		if errors.Is(err, upstream.ErrQueueFull) { // the endpoint was not asked
-			x.Record.Upstream.Endpoint = netip.AddrPort{}
-		}
 		return err
 	}
 	if err := x.lend(stream); err != nil {

@@ -13,19 +13,19 @@ import (
 
 // judge tells a cluster that watches for outliers what came of an attempt. What is
 // repeated, since a connection had ended, is nobody's failure.
-func (x *Exchange) judge(c *upstream.Cluster, ep *lb.Endpoint, err error) {
+func (x *Exchange) judge(c *upstream.Cluster, ep *lb.Endpoint, opened bool, err error) {
 	m := c.Monitor(ep)
 	if m == nil {
 		return
 	}
-	if x.trip.stream != nil {
+	if opened {
 		m.Report(outlier.Connected, 0)
 	}
 	if err == nil {
 		m.Report(outlier.Answered, x.verdict(c, x.Response))
 		return
 	}
-	if fe, ok := flow.AsError(err); ok && (fe.Kind == flow.KindConnectFailure || !x.transparent(err)) {
+	if fe, ok := flow.AsError(err); ok && (fe.Kind == flow.KindConnectFailure || !x.trip.again) {
 		x.blame(m, fe)
 	}
 }

@@ -1,6 +1,9 @@
 package proxy
 
 import (
+	"context"
+	"time"
+
 	"github.com/outrigger-mesh/outrigger/flow"
 	"github.com/outrigger-mesh/outrigger/lb"
 	"github.com/outrigger-mesh/outrigger/proxy/buffer"
@@ -15,6 +18,9 @@ const (
 	repeatLimit = buffer.Medium
 	// repeatPicks is how often another endpoint is looked for.
 	repeatPicks = 5
+	// goneAfter is how long an endpoint may take to accept a connection before it is
+	// taken to have gone.
+	goneAfter = time.Second
 )
 
 // idempotent reports whether a request may be sent again although it may have been
@@ -33,7 +39,7 @@ func idempotent(method string) bool {
 // connection ended under a request that may be served twice. The downstream does not
 // learn of it. What it costs is bounded by maxRepeats. A policy that asks for it goes
 // first, and its limit holds.
-func (x *Exchange) repeats(err error) bool {
+func (x *Exchange) repeats(c *upstream.Cluster, ep *lb.Endpoint, err error) bool {
 	fe, ok := flow.AsError(err)
 	if !ok || x.trip.repeats >= maxRepeats || !x.body.replayable() {
 		return false
@@ -43,7 +49,7 @@ func (x *Exchange) repeats(err error) bool {
 	}
 	switch fe.Kind {
 	case flow.KindTermination:
-		return fe.Retry == flow.RetryUnsent || fe.Retry == flow.RetryUnanswered && x.mayHaveEnded()
+		return fe.Retry == flow.RetryUnsent || fe.Retry == flow.RetryUnanswered && x.mayHaveEnded(c, ep)
 	case flow.KindRefusedStream:
 		return fe.Retry == flow.RetryUnsent
 	case flow.KindConnectFailure:
@@ -55,22 +61,29 @@ func (x *Exchange) repeats(err error) bool {
 }
 
 // transparent reports whether a failed attempt is repeated: no policy takes it up.
-func (x *Exchange) transparent(err error) bool {
+func (x *Exchange) transparent(c *upstream.Cluster, ep *lb.Endpoint, err error) bool {
 	rt := x.trip.retry
 	if rt != nil && rt.Max > 0 && rt.On != 0 && rt.wantsError(err) {
 		return false
 	}
-	return x.repeats(err)
+	return x.repeats(c, ep, err)
 }
 
 // mayHaveEnded reports whether a connection's end may be taken for the end of its
 // service, and the request be sent again. The first exchange of a connection that is
-// cut is an answer of its own kind, unless the endpoint is just going away.
-func (x *Exchange) mayHaveEnded() bool {
+// cut is an answer of its own kind, unless the endpoint has gone: it takes no
+// connections any more.
+func (x *Exchange) mayHaveEnded(c *upstream.Cluster, ep *lb.Endpoint) bool {
 	if !idempotent(x.Request.Method) || x.Request.Upgrade != "" || x.trip.stream == nil {
 		return false
 	}
-	return x.trip.stream.Reused() || x.trip.repeats > 0
+	if x.trip.stream.Reused() || x.trip.repeats > 0 {
+		return true
+	}
+	x.closeStream()
+	ctx, stop := context.WithTimeout(x.Context(), goneAfter)
+	defer stop()
+	return !c.Reaches(ctx, ep) && x.ended() == nil
 }
 
 // repeat readies the next attempt, and reports whether there can be one.

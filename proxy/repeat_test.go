@@ -289,3 +289,42 @@ func addEndpoint(t *testing.T, c *upstream.Cluster, addr string) {
 	specs = append(specs, lb.EndpointSpec{Addr: netip.MustParseAddrPort(addr), Weight: 1})
 	c.PublishEndpoints(lb.NewSet(c.Endpoints(), specs, c.Spec().Policy))
 }
+
+// TestAFreshConnectionThatDiesWithItsEndpointIsNoAnswer: who takes no connections any
+// more has not answered.
+func TestAFreshConnectionThatDiesWithItsEndpointIsNoAnswer(t *testing.T) {
+	t.Parallel()
+	for _, method := range []string{"GET", "POST"} {
+		dies, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			c, err := dies.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = http.ReadRequest(bufio.NewReader(c))
+			_ = dies.Close()
+			_ = c.Close()
+		}()
+		c := cluster(t, nil, dies.Addr().String(), script(t, answer(hello)))
+		g := httpRig(t, proxy.HTTPSpec{}, to(c))
+		bad := 0
+		for ended := false; !ended; {
+			if resp := g.ask(method + " / HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n"); resp.StatusCode != 200 {
+				bad++
+			}
+			select {
+			case <-done:
+				ended = true
+			default:
+			}
+		}
+		if want := map[string]int{"GET": 0, "POST": 1}[method]; bad != want {
+			t.Errorf("%d × %s failed, want %d", bad, method, want)
+		}
+	}
+}

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -244,10 +243,10 @@ func sniffHTTP(b []byte) ([]string, error) {
 		return nil, nil
 	}
 	for j := i + 1; j < len(b); j++ {
-		switch b[j] {
-		case '\n':
+		switch c := b[j]; {
+		case c == '\n':
 			return versionOf(b[i+1 : j]), nil
-		case 0, 0x7f: // others are a bad request's
+		case c < 0x20 && c != '\r' && c != '\t' && c != '\f' || c == 0x7f:
 			return nil, nil
 		}
 	}
@@ -260,7 +259,9 @@ const maxMethod = 1 << 10
 // versionOf reads "target HTTP/1.x[CR]" and returns the protocol, or nil. A tab in the
 // place of a space makes a bad request, which is HTTP all the same.
 func versionOf(rest []byte) []string {
-	rest = bytes.TrimRight(rest, "\r \t")
+	if n := len(rest); n > 0 && rest[n-1] == '\r' {
+		rest = rest[:n-1]
+	}
 	const size = len(" HTTP/1.1")
 	if len(rest) <= size {
 		return nil

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/flow"
+	"github.com/outrigger-mesh/outrigger/lb"
 	"github.com/outrigger-mesh/outrigger/proxy/http1"
 )
 
@@ -129,4 +130,19 @@ func (ka KeepAlive) config() net.KeepAliveConfig {
 		count = -1
 	}
 	return net.KeepAliveConfig{Enable: true, Idle: orSystem(ka.Time), Interval: orSystem(ka.Interval), Count: count}
+}
+
+// Reaches reports whether the endpoint takes connections: it makes one and closes it
+// again, without counting it.
+func (c *Cluster) Reaches(ctx context.Context, e *lb.Endpoint) bool {
+	w := berthOf(c, e).way()
+	if w == nil {
+		return false
+	}
+	conn, err := c.o.Dial(ctx, w.source, e.Addr(), w.keepAlive)
+	if err != nil {
+		return false
+	}
+	_ = conn.Close() // it was only to be had
+	return true
 }

@@ -22,7 +22,6 @@ func trials() []trial {
 	c.tcp()
 	c.http2()
 	c.grpc()
-	c.filters()
 	return c.list
 }
 
