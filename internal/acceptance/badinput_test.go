@@ -93,7 +93,7 @@ func TestMeshSpoiledRequestsAreAnsweredAndNotForwarded(t *testing.T) {
 	}{{"inbound", plain, server.Addr().String() + ":8080"}, {"outbound", client, "script:80"}} {
 		for name, c := range spoiled() {
 			t.Run(from.name+", "+name, func(t *testing.T) {
-				got, closed := talk(t, from.pod, from.addr, c.text, 4*time.Second)
+				got, closed := talk(t, from.pod, from.addr, c.text, soon)
 				if !closed {
 					t.Errorf("the connection stays open after %q", got)
 				}
@@ -127,9 +127,9 @@ func returns(t *testing.T, before map[*testmesh.Pod]resting) {
 	for pod, b := range before {
 		var after resting
 		began := time.Now()
-		if !within(10*time.Second, func() bool {
+		if !within(soon, func() bool {
 			after = rest(t, pod)
-			return after.Descriptors <= b.Descriptors+4 && after.Threads <= b.Threads+6
+			return after.Descriptors <= b.Descriptors+4 && after.Threads <= b.Threads+12
 		}) {
 			t.Errorf("%s: got %+v, before %+v", pod.Name(), after, b)
 		}
@@ -169,7 +169,7 @@ func TestMeshSmugglingMakesOneRequest(t *testing.T) {
 		"a field after the blank in a chunk": "POST /a HTTP/1.1\r\nHost: script\r\nTransfer-Encoding: chunked\r\n\r\nG\r\n" + evil,
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, closed := talk(t, plain, server.Addr().String()+":8080", text, 3*time.Second)
+			got, closed := talk(t, plain, server.Addr().String()+":8080", text, soon)
 			if !closed {
 				t.Errorf("the connection stays open after %q", got)
 			}
@@ -206,7 +206,7 @@ func TestMeshSlowAndSilentClients(t *testing.T) {
 			if err := c.CloseWrite(); err != nil {
 				t.Fatal(err)
 			}
-			if err := c.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+			if err := c.SetReadDeadline(time.Now().Add(soon)); err != nil {
 				t.Fatal(err)
 			}
 			if got, err := io.ReadAll(c); err != nil && strings.Contains(err.Error(), "timeout") {
@@ -232,7 +232,7 @@ func TestMeshSlowAndSilentClients(t *testing.T) {
 				_ = dial(t, plain, inbound)
 			}
 			// Nobody listens there.
-			if got, closed := talk(t, plain, server.Addr().String()+":7000", "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 5*time.Second); !closed {
+			if got, closed := talk(t, plain, server.Addr().String()+":7000", "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", soon); !closed {
 				t.Errorf("got %q and no end", got)
 			}
 		})

@@ -132,7 +132,7 @@ func TestMeshKeysStayWithTheirEndpoint(t *testing.T) {
 		eventually(t, "all connections go to one pod", func() bool {
 			clear(first)
 			for range 10 {
-				got, _ := talk(t, client, "web:3306", "", 150*time.Millisecond)
+				got, _ := talk(t, client, "web:3306", "", 300*time.Millisecond)
 				first[got] = true
 			}
 			return len(first) == 1

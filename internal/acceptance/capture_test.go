@@ -39,7 +39,7 @@ func TestMeshCapturePortsRefuseDirectDials(t *testing.T) {
 		} {
 			t.Run(port+" "+c.name, func(t *testing.T) {
 				for range 20 {
-					got, closed := talk(t, c.pod, c.host+":"+port, ask, 3*time.Second)
+					got, closed := talk(t, c.pod, c.host+":"+port, ask, soon)
 					if !closed {
 						t.Fatalf("got %q and no end", got)
 					}
@@ -52,15 +52,15 @@ func TestMeshCapturePortsRefuseDirectDials(t *testing.T) {
 	}
 	t.Run("no descriptor is left and no loop turns", func(t *testing.T) {
 		var after resting
-		if !within(5*time.Second, func() bool { after = rest(t, solo); return after.Descriptors <= before.Descriptors+2 }) {
+		if !within(soon, func() bool { after = rest(t, solo); return after.Descriptors <= before.Descriptors+2 }) {
 			t.Errorf("got %+v, before %+v", after, before)
 		}
-		if spent := cpu(t, solo) - used; spent > 2*time.Second {
+		if spent := cpu(t, solo) - used; spent > 10*time.Second {
 			t.Errorf("320 refused connections cost %v of processor time", spent)
 		}
 		idle := cpu(t, solo)
 		pause(time.Second)
-		if spent := cpu(t, solo) - idle; spent > 200*time.Millisecond {
+		if spent := cpu(t, solo) - idle; spent > 500*time.Millisecond {
 			t.Errorf("at rest, a second costs %v of processor time", spent)
 		}
 	})
@@ -180,11 +180,11 @@ func TestMeshOutboundReachesEveryKindOfDestination(t *testing.T) {
 			t.Fatal(err)
 		}
 		eventually(t, "HTTP gets 502", func() bool { return client.Get("http://"+outside+":80/").Status == 502 })
-		got, closed := talk(t, client, outside+":3399", "x", 3*time.Second)
+		got, closed := talk(t, client, outside+":3399", "x", soon)
 		if got != "" || !closed {
 			t.Errorf("TCP: got %q, closed %v", got, closed)
 		}
-		got, closed = talk(t, client, outside+":3399", "GET / HTTP/1.1\r\nhost: x\r\n\r\n", 3*time.Second)
+		got, closed = talk(t, client, outside+":3399", "GET / HTTP/1.1\r\nhost: x\r\n\r\n", soon)
 		if got != "" || !closed {
 			t.Errorf("HTTP on a port without listener: got %q, closed %v", got, closed)
 		}
@@ -218,7 +218,7 @@ func TestMeshExcludedTrafficGoesAround(t *testing.T) {
 	if r := client.Get("http://" + plain.Addr().String() + ":8099/"); r.Echo == nil {
 		t.Errorf("an excluded outbound port, sidecar dead: got %v", r)
 	}
-	if got, closed := talk(t, client, net.JoinHostPort(plain.Addr().String(), "3399"), "x", 3*time.Second); got != "" || !closed {
+	if got, closed := talk(t, client, net.JoinHostPort(plain.Addr().String(), "3399"), "x", soon); got != "" || !closed {
 		t.Errorf("a captured port, sidecar dead: got %q: traffic escapes", got)
 	}
 	if got, _ := talk(t, plain, client.Addr().String()+":8080", "x", 2*time.Second); got != "" {

@@ -27,7 +27,7 @@ func TestMeshTrafficMovesOnWhenEndpointsDie(t *testing.T) {
 		if err := pods[2].KillSidecar(); err != nil {
 			t.Fatal(err)
 		}
-		pause(500 * time.Millisecond)
+		pause(1500 * time.Millisecond)
 		calm := running.soFar()
 		pause(1500 * time.Millisecond)
 		y := running.end()
@@ -72,7 +72,7 @@ spec:
 		if err := pods[3].StopApp(); err != nil {
 			t.Fatal(err)
 		}
-		pause(500 * time.Millisecond)
+		pause(1500 * time.Millisecond)
 		calm := running.soFar()
 		pause(1500 * time.Millisecond)
 		y := running.end()
@@ -133,7 +133,7 @@ func TestMeshDrainLosesNothing(t *testing.T) {
 				t.Errorf("round %d: requests failed: %v", n, y)
 			}
 			t.Logf("drained in %v: %v", took, y)
-			if took > 20*time.Second {
+			if took > soon {
 				t.Errorf("the drain took %v", took)
 			}
 			if err := pods[1].StartSidecar(); err != nil {
@@ -149,7 +149,7 @@ func TestMeshDrainLosesNothing(t *testing.T) {
 		c := dial(t, plain, direct)
 		idle := dial(t, plain, direct)
 		in := bufio.NewReader(c)
-		send(t, c, "GET /flight?delay=1500ms HTTP/1.1\r\nHost: solo\r\n\r\n")
+		send(t, c, "GET /flight?delay=3s HTTP/1.1\r\nHost: solo\r\n\r\n")
 		upload := dial(t, plain, direct)
 		send(t, upload, "POST /upload HTTP/1.1\r\nHost: solo\r\nContent-Length: 10\r\n\r\n12345")
 		send(t, idle, "GET /idle HTTP/1.1\r\nHost: solo\r\n\r\n")
@@ -175,7 +175,7 @@ func TestMeshDrainLosesNothing(t *testing.T) {
 		}
 		select {
 		case <-solo.SidecarDone():
-		case <-time.NewTimer(30 * time.Second).C:
+		case <-time.NewTimer(soon).C:
 			t.Error("the sidecar does not end")
 		}
 		if log := solo.SidecarLog(); strings.Contains(log, "panic") || strings.Contains(log, "level=ERROR") {
@@ -203,7 +203,7 @@ func TestMeshDrainLosesNothing(t *testing.T) {
 		}
 		select {
 		case <-solo.SidecarDone():
-		case <-time.NewTimer(30 * time.Second).C:
+		case <-time.NewTimer(soon).C:
 			t.Error("the sidecar does not end")
 		}
 		t.Logf("ended after %v", time.Since(began))

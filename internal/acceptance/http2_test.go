@@ -130,7 +130,7 @@ func versionClient(t *testing.T, pod *testmesh.Pod, http2 bool) *http.Client {
 	tr.Protocols.SetUnencryptedHTTP2(http2)
 	tr.Protocols.SetHTTP1(!http2)
 	t.Cleanup(tr.CloseIdleConnections)
-	return &http.Client{Transport: tr, Timeout: 20 * time.Second}
+	return &http.Client{Transport: tr, Timeout: time.Minute}
 }
 
 func dialRPC(t *testing.T, pod *testmesh.Pod, addr string) *grpc.ClientConn {
@@ -209,18 +209,18 @@ func speakRPC(t *testing.T, client *testmesh.Pod, addr string) {
 	var got string
 	eventually(t, "a call succeeds", func() (ok bool) {
 		var err error
-		got, err = ask(t, c, "hello", 5*time.Second)
+		got, err = ask(t, c, "hello", soon)
 		return err == nil
 	})
 	var trailer metadata.MD
-	got, err := ask(t, c, "hello", 5*time.Second, grpc.Trailer(&trailer))
+	got, err := ask(t, c, "hello", soon, grpc.Trailer(&trailer))
 	if err != nil || !strings.HasPrefix(got, "hello ") || !strings.Contains(got, "/sa/client") {
 		t.Errorf("got %q, %v", got, err)
 	}
 	if v := trailer.Get("x-trailer"); len(v) != 1 || v[0] != "t" {
 		t.Errorf("got trailers %v", trailer)
 	}
-	_, err = ask(t, c, "fail", 5*time.Second)
+	_, err = ask(t, c, "fail", soon)
 	if s := status.Convert(err); s.Code() != codes.FailedPrecondition || s.Message() != "not like this: ü%" {
 		t.Errorf("got %v", err)
 	}
@@ -236,7 +236,7 @@ func speakRPC(t *testing.T, client *testmesh.Pod, addr string) {
 	for range 20 {
 		wg.Go(func() {
 			for range 20 {
-				if _, err := ask(t, c, "again", 10*time.Second); err != nil {
+				if _, err := ask(t, c, "again", soon); err != nil {
 					t.Errorf("concurrent call: %v", err)
 					return
 				}
@@ -250,7 +250,7 @@ func speakRPC(t *testing.T, client *testmesh.Pod, addr string) {
 // talkRPC holds a conversation in both directions.
 func talkRPC(t *testing.T, c *grpc.ClientConn) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), soon)
 	defer cancel()
 	s, err := c.NewStream(ctx, &words.Streams[0], "/test.Words/Chat")
 	if err != nil {

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/outrigger-mesh/outrigger/internal/testmesh/echo"
 )
@@ -329,13 +328,13 @@ func TestMeshHTTPThroughBothSidecars(t *testing.T) {
 	})
 	t.Run("HTTP/1.0 is told to upgrade", func(t *testing.T) {
 		// Outbound, HTTP/1.0 is no protocol of the HTTP chain and passes as bytes.
-		got, closed := talk(t, plain, pods[1].Addr().String()+":8080", "GET / HTTP/1.0\r\nHost: solo\r\n\r\n", 5*time.Second)
+		got, closed := talk(t, plain, pods[1].Addr().String()+":8080", "GET / HTTP/1.0\r\nHost: solo\r\n\r\n", soon)
 		if !strings.HasPrefix(got, "HTTP/1.1 426 ") || !closed {
 			t.Errorf("got %q, closed %v", got, closed)
 		}
 	})
 	t.Run("connection: close is honoured", func(t *testing.T) {
-		got, closed := talk(t, client, "solo:80", "GET /?size=3 HTTP/1.1\r\nHost: solo\r\nConnection: close\r\n\r\n", 5*time.Second)
+		got, closed := talk(t, client, "solo:80", "GET /?size=3 HTTP/1.1\r\nHost: solo\r\nConnection: close\r\n\r\n", soon)
 		if !strings.HasPrefix(got, "HTTP/1.1 200 ") || !closed || !strings.Contains(strings.ToLower(got), "connection: close") {
 			t.Errorf("got %q, closed %v", got, closed)
 		}

@@ -72,7 +72,7 @@ func TestMeshInboundModes(t *testing.T) {
 		apply(t, mesh, "mode", peerAuthentication("STRICT", ""))
 		eventually(t, "plaintext is refused", func() bool { return !viaPlain() })
 		for _, port := range []string{"8080", "8081", "3308", "3306", "7999"} {
-			got, closed := talk(t, plain, net.JoinHostPort(solo.Addr().String(), port), "GET / HTTP/1.1\r\nhost: x\r\n\r\n", 3*time.Second)
+			got, closed := talk(t, plain, net.JoinHostPort(solo.Addr().String(), port), "GET / HTTP/1.1\r\nhost: x\r\n\r\n", soon)
 			if got != "" || !closed {
 				t.Errorf("port %s: got %q, closed %v, want a closed connection without a byte", port, got, closed)
 			}
@@ -135,7 +135,7 @@ func TestMeshInboundModes(t *testing.T) {
 		eventually(t, "plaintext passes on 8080", viaPlain)
 		eventually(t, "plaintext passes on 8081", func() bool { return takes(plain, strings.Replace(direct, "8080", "8081", 1)) })
 		eventually(t, "the mesh still reaches 8081", func() bool { return takes(client, "http://solo:81/") })
-		if got, closed := talk(t, plain, solo.Addr().String()+":3308", "x", 3*time.Second); got != "" || !closed {
+		if got, closed := talk(t, plain, solo.Addr().String()+":3308", "x", soon); got != "" || !closed {
 			t.Errorf("port 3308 takes plaintext: %q", got)
 		}
 		if !encrypted() {

@@ -46,10 +46,10 @@ func TestMeshWhatRulesAskForHappensOrIsRefused(t *testing.T) {
 	get := func(path string) *testmesh.Reply { return client.Get("http://solo" + path) }
 
 	t.Run("timeout", func(t *testing.T) {
-		apply(t, mesh, "rule", rule("timeout: 300ms"))
-		eventually(t, "it is in force", func() bool { return get("/wait?delay=2s").Status == 504 })
-		r := get("/late?delay=3s")
-		if r.Status != 504 || string(r.Body) != "upstream request timeout" || r.Elapsed > 2*time.Second {
+		apply(t, mesh, "rule", rule("timeout: 2s"))
+		eventually(t, "it is in force", func() bool { return get("/wait?delay=20s").Status == 504 })
+		r := get("/late?delay=20s")
+		if r.Status != 504 || string(r.Body) != "upstream request timeout" || r.Elapsed > 15*time.Second {
 			t.Errorf("got %v after %v", r, r.Elapsed)
 		}
 		expect(t, logLine(t, client, "/late"), map[int]string{fieldCode: "504", fieldFlags: "UT", fieldDetails: "response_timeout", fieldRoute: "special"})
@@ -60,7 +60,7 @@ func TestMeshWhatRulesAskForHappensOrIsRefused(t *testing.T) {
 	t.Run("fault: abort", func(t *testing.T) {
 		logged := len(client.SidecarLog())
 		apply(t, mesh, "rule", rule("fault: { abort: { httpStatus: 555, percentage: { value: 100 } } }"))
-		if !within(5*time.Second, func() bool {
+		if !within(soon, func() bool {
 			return get("/").Status == 555 || names(client.SidecarLog()[logged:], "fault")
 		}) {
 			t.Skip("known and documented: faults are not injected, and nothing but docs/xds.md says so")
@@ -69,7 +69,7 @@ func TestMeshWhatRulesAskForHappensOrIsRefused(t *testing.T) {
 	t.Run("mirror", func(t *testing.T) {
 		logged := len(client.SidecarLog())
 		apply(t, mesh, "rule", rule("mirror: { host: script.town.svc.cluster.local, port: { number: 80 } }"))
-		if !within(5*time.Second, func() bool {
+		if !within(soon, func() bool {
 			get("/copied")
 			return strings.Contains(pods[2].SidecarLog(), "/copied") || names(client.SidecarLog()[logged:], "mirror")
 		}) {
@@ -79,7 +79,7 @@ func TestMeshWhatRulesAskForHappensOrIsRefused(t *testing.T) {
 	t.Run("cors", func(t *testing.T) {
 		logged := len(client.SidecarLog())
 		apply(t, mesh, "rule", rule("corsPolicy: { allowOrigins: [{ exact: 'https://a.example' }], allowMethods: [GET] }"))
-		if !within(5*time.Second, func() bool {
+		if !within(soon, func() bool {
 			r := client.Do(request(t, "GET", "http://solo/", nil, "Origin", "https://a.example"))
 			return r.Header.Get("Access-Control-Allow-Origin") != "" || names(client.SidecarLog()[logged:], "cors")
 		}) {
@@ -167,7 +167,7 @@ spec:
 		eventually(t, "both destinations are met", func() bool {
 			greeted := 0
 			for range 20 {
-				got, _ := talk(t, client, "solo:3308", "", 150*time.Millisecond)
+				got, _ := talk(t, client, "solo:3308", "", 300*time.Millisecond)
 				if strings.HasPrefix(got, "greetings") {
 					greeted++
 				}
@@ -208,11 +208,12 @@ func TestMeshSidecarOutOfDescriptors(t *testing.T) {
 		defer c.Close()
 		send(t, c, "x")
 	}
+	began := time.Now()
 	pause(2 * time.Second)
 	if solo.SidecarPID() == 0 {
 		t.Fatalf("the sidecar ended:\n%s", solo.SidecarLog())
 	}
-	if spent := cpu(t, solo) - used; spent > time.Second {
+	if spent := cpu(t, solo) - used; spent > time.Since(began)/2 {
 		t.Errorf("two seconds without descriptors cost %v of processor time", spent)
 	}
 	if err := echoes(held); err != nil {

@@ -140,7 +140,7 @@ func TestMeshPortsOfTheSidecar(t *testing.T) {
 		}
 		select {
 		case <-solo.SidecarDone():
-		case <-time.NewTimer(30 * time.Second).C:
+		case <-time.NewTimer(soon).C:
 			t.Fatal("POST does not end the process")
 		}
 		if err := solo.Ready(t.Context()); err == nil || strings.Contains(err.Error(), "exit status") || strings.Contains(err.Error(), "signal") {

@@ -132,7 +132,7 @@ func TestMeshStreamsEndAsTheirSidesEndThem(t *testing.T) {
 	apply(t, mesh, "rpc", rpcEntry)
 	c := dialRPC(t, client, "rpc:9000")
 	eventually(t, "a call succeeds", func() bool {
-		_, err := ask(t, c, "hello", 5*time.Second)
+		_, err := ask(t, c, "hello", soon)
 		return err == nil
 	})
 	// A stream beside shows that only those end that should.
@@ -189,10 +189,10 @@ func TestMeshStreamsEndAsTheirSidesEndThem(t *testing.T) {
 		alive(t)
 	})
 	t.Run("the deadline passes", func(t *testing.T) {
-		ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
 		s := watch(t, ctx, c)
-		if left := <-app.limits; left <= 0 || left > 1500*time.Millisecond {
+		if left := <-app.limits; left <= 0 || left > 5*time.Second {
 			t.Errorf("the application was given %v", left)
 		}
 		if _, err := hear(s); status.Code(err) != codes.DeadlineExceeded && status.Code(err) != codes.Unavailable {
@@ -250,7 +250,7 @@ func TestMeshStoppedReadersHoldMemoryAtTheirWindows(t *testing.T) {
 	apply(t, mesh, "rpc", rpcEntry)
 	c := dialRPC(t, client, "rpc:9000")
 	eventually(t, "a call succeeds", func() bool {
-		_, err := ask(t, c, "hello", 5*time.Second)
+		_, err := ask(t, c, "hello", soon)
 		return err == nil
 	})
 	t.Run("downstream", func(t *testing.T) {
@@ -282,7 +282,7 @@ func TestMeshStoppedReadersHoldMemoryAtTheirWindows(t *testing.T) {
 		t.Logf("%d MiB left the client", sent.Load()>>20)
 		grew(t, before, client, solo)
 	})
-	if _, err := ask(t, c, "hello", 5*time.Second); err != nil {
+	if _, err := ask(t, c, "hello", soon); err != nil {
 		t.Errorf("afterwards: %v", err)
 	}
 	t.Run("HTTP/1.1", func(t *testing.T) {

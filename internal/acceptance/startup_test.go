@@ -107,11 +107,11 @@ func TestMeshSidecarWithoutWhatItNeedsSaysSoAndHeals(t *testing.T) {
 				}
 				return ""
 			}
-			if !within(5*time.Second, func() bool { return all(pod.SidecarLog(), c.log) == "" }) {
+			if !within(soon, func() bool { return all(pod.SidecarLog(), c.log) == "" }) {
 				t.Errorf("the log lacks %q:\n%s", all(pod.SidecarLog(), c.log), pod.SidecarLog())
 			}
 			var why string
-			if !within(5*time.Second, func() bool { _, why = health(plain, pod); return all(why, c.ready) == "" }) {
+			if !within(soon, func() bool { _, why = health(plain, pod); return all(why, c.ready) == "" }) {
 				t.Errorf("readiness lacks %q:\n%s", all(why, c.ready), why)
 			}
 			if got, _ := talk(t, plain, pod.Addr().String()+":8080", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", time.Second); got != "" {

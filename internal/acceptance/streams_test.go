@@ -104,7 +104,7 @@ func (c *conversation) say() error {
 }
 
 func TestMeshStreamsOutliveIstiodAndCertificates(t *testing.T) {
-	const life = 12 * time.Second
+	const life = 20 * time.Second
 	mesh := town(t, testmesh.WithCertTTL(life))
 	apply(t, mesh, "strict", peerAuthentication("STRICT", ""))
 	pods := mesh.Pods("client", "solo")
@@ -115,7 +115,7 @@ func TestMeshStreamsOutliveIstiodAndCertificates(t *testing.T) {
 	apply(t, mesh, "rpc", rpcEntry)
 	rpc := dialRPC(t, client, "rpc:9000")
 	eventually(t, "a call succeeds", func() bool {
-		_, err := ask(t, rpc, "hello", 5*time.Second)
+		_, err := ask(t, rpc, "hello", soon)
 		return err == nil
 	})
 
@@ -123,7 +123,7 @@ func TestMeshStreamsOutliveIstiodAndCertificates(t *testing.T) {
 	talk := converse(t, rpc)
 	conversing := keepAsking(t, 1, talk.say)
 	calling := keepAsking(t, 4, func() error {
-		_, err := ask(t, rpc, "hello", 10*time.Second)
+		_, err := ask(t, rpc, "hello", soon)
 		return err
 	})
 	asking := keepAsking(t, 4, func() error { return getsTwo(web, "http://rpc:9001/") })

@@ -19,7 +19,7 @@ import (
 )
 
 // soon bounds the wait for what should happen at once, long for a busy machine.
-const soon = 20 * time.Second
+const soon = time.Minute
 
 // logged is a MeshConfig with access logs, in Istio's default format.
 const logged = `trustDomain: cluster.local
@@ -93,7 +93,7 @@ func dial(t *testing.T, pod *testmesh.Pod, addr string) *net.TCPConn {
 
 func tryDial(t *testing.T, pod *testmesh.Pod, addr string) (*net.TCPConn, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), soon)
 	defer cancel()
 	c, err := pod.Dial(ctx, "tcp", addr)
 	if err != nil {
@@ -116,7 +116,7 @@ func send(t *testing.T, c io.Writer, text string) {
 // echoes reports whether an echo connection answers.
 func echoes(c net.Conn) error {
 	const word = "are you there?\n"
-	if err := c.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(soon)); err != nil {
 		return err
 	}
 	if _, err := io.WriteString(c, word); err != nil {

@@ -15,7 +15,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 )
 
 // The opcodes of RFC 6455 that are used here.
@@ -192,7 +191,7 @@ func TestMeshWebsocketsCarryLargeMessages(t *testing.T) {
 		for kind, addr := range map[string]string{"declared": "10.96.9.1:8090", "sniffed": "10.96.9.1:3310"} {
 			t.Run(mode+", "+kind+" port", func(t *testing.T) {
 				eventually(t, "the service answers", func() bool {
-					got, _ := talk(t, client, addr, "GET / HTTP/1.1\r\nhost: quiet\r\nconnection: close\r\n\r\n", 3*time.Second)
+					got, _ := talk(t, client, addr, "GET / HTTP/1.1\r\nhost: quiet\r\nconnection: close\r\n\r\n", soon)
 					return strings.HasPrefix(got, "HTTP/1.1 400")
 				})
 				chatWS(t, openWS(t, dial(t, client, addr)))

@@ -86,7 +86,7 @@ func TestMeshIstioEcho(t *testing.T) {
 func echo(t *testing.T, pod *testmesh.Pod, client string, c *echoCase) {
 	t.Helper()
 	const count = 3
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	argv := append([]string{client, c.url, fmt.Sprintf("--count=%d", count), "--timeout=5s"}, c.args...)
 	out, err := pod.Exec(ctx, 0, argv...)

@@ -20,7 +20,7 @@ import (
 )
 
 // soon bounds the wait for what should happen at once, long for a busy machine.
-const soon = 20 * time.Second
+const soon = time.Minute
 
 // Policies of the mesh.
 const (

@@ -53,7 +53,7 @@ func TestMeshGRPCInterop(t *testing.T) {
 // interop runs one case of the client from a pod.
 func interop(t *testing.T, pod *testmesh.Pod, client, port, name string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	// A lost query to the mesh's name server costs a new channel the resolver's second.
 	out, err := pod.Exec(ctx, 0, client, "-server_host=interop", "-server_port="+port, "-test_case="+name,

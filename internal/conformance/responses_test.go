@@ -162,7 +162,7 @@ func (r *oddResponse) serve(ctx context.Context, l net.Listener) (wait func()) {
 
 // outcome asks and tells what came: the status, the body if it is short, and "cut".
 func outcome(ctx context.Context, client *http.Client, url string, header http.Header) string {
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {

@@ -13,7 +13,7 @@ func (tr *trap) spring(ctx context.Context, c net.Conn) (*peer, error) {
 	p := newPeer(c)
 	stop := context.AfterFunc(ctx, func() { _ = p.SetDeadline(time.Now()) })
 	defer stop()
-	err := p.soonOver(4 * time.Second)
+	err := p.soonOver(strikeLimit)
 	stream, begun := p.acceptPreface(tr.settings...)
 	if err = errors.Join(err, begun); err != nil {
 		_ = p.Close()
@@ -29,7 +29,7 @@ func (tr *trap) spring(ctx context.Context, c net.Conn) (*peer, error) {
 	select {
 	case <-p.over:
 		p.ended = true
-	case <-time.NewTimer(100 * time.Millisecond).C:
+	case <-time.NewTimer(mercy(tr.ends)).C:
 	}
 	_ = p.Close() // ends listen
 	p.listening.Wait()

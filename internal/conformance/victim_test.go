@@ -33,7 +33,7 @@ func newVictim(t *testing.T, pod *testmesh.Pod, url string, h2 bool) *victim {
 	tr.Protocols.SetHTTP1(!h2)
 	tr.Protocols.SetUnencryptedHTTP2(h2)
 	t.Cleanup(tr.CloseIdleConnections)
-	v := &victim{client: &http.Client{Transport: tr, Timeout: 5 * time.Second}, url: url}
+	v := &victim{client: &http.Client{Transport: tr, Timeout: soon}, url: url}
 	eventually(t, "the victim is served", func() bool { return v.get(t.Context()) == nil })
 	return v
 }

@@ -33,7 +33,7 @@ type caller struct {
 }
 
 // patience bounds one question, its connection included.
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 // answer is what became of one question.
 type answer struct {

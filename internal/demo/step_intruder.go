@@ -26,7 +26,7 @@ const (
 	reviews1Addr  = "reviews-v1.shop:9080"
 	forgedHeader  = xfcc + ": By=spiffe://cluster.local/ns/shop/sa/reviews;URI=spiffe://cluster.local/ns/shop/sa/web"
 	securityFile  = "security.yaml" // of the shop
-	effectWait    = 10 * time.Second
+	effectWait    = time.Minute
 	intruderRate  = 200
 	intruderConns = 4
 )

@@ -105,7 +105,7 @@ func (d *demo) showOutage(o *outage) {
 // over.
 func movedOn(d *demo, o *outage) error {
 	other := d.ratings[1].Name()
-	if n := o.without.by[other] - o.before.by[other]; n < killRate/4 {
+	if n := o.without.by[other] - o.before.by[other]; n < (o.without.asked-o.before.asked)/4 {
 		return fmt.Errorf("%s answered only %d requests in the second without the other", other, n)
 	}
 	return o.after.none()

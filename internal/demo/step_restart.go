@@ -21,7 +21,7 @@ var restartStep = step{ //nolint:gochecknoglobals // an entry of a table
 const (
 	restartRate  = 500
 	restartConns = 8
-	restartWait  = 20 * time.Second
+	restartWait  = time.Minute
 )
 
 func restart(ctx context.Context, d *demo) (string, error) {

@@ -13,7 +13,7 @@ import (
 )
 
 // applyWait bounds the wait for istiod to load a change; it debounces by 250 ms.
-const applyWait = 20 * time.Second
+const applyWait = 2 * time.Minute
 
 // ErrRejected is returned when istiod does not load a configuration.
 var ErrRejected = errors.New("istiod rejects the configuration")

@@ -67,7 +67,7 @@ func newControlPlane(ctx context.Context, name string, store *kubestub.Store, is
 	}
 	c := &controlPlane{ns: ns}
 	c.client = &http.Client{
-		Timeout:   20 * time.Second,
+		Timeout:   time.Minute,
 		Transport: &http.Transport{DialContext: ns.Dial, MaxIdleConnsPerHost: 4},
 	}
 	if err := errors.Join(

@@ -86,7 +86,7 @@ func sign(t *testing.T, mesh *testmesh.Mesh, pod *testmesh.Pod, token string) ([
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	if token != "" {
 		ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token)
@@ -132,7 +132,7 @@ endpoints:
 	if err := mesh.Apply("orders", objects); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 20*time.Second, func() bool { return strings.Contains(endpoints(), "10.0.20.1") })
+	eventually(t, 2*time.Minute, func() bool { return strings.Contains(endpoints(), "10.0.20.1") })
 	mesh.PlainPod("orders-1")
 	if r := mesh.PlainPod("client").Get("http://orders-1.kshop:8080/"); r.Status != 200 || r.Echo.Pod != "orders-1" {
 		t.Errorf("got %v", r)
@@ -140,7 +140,7 @@ endpoints:
 	if err := mesh.Delete("orders"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 20*time.Second, func() bool { return !strings.Contains(endpoints(), "10.0.20.1") })
+	eventually(t, 2*time.Minute, func() bool { return !strings.Contains(endpoints(), "10.0.20.1") })
 }
 
 func TestMeshManyServicesAreLoaded(t *testing.T) {

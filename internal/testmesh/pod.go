@@ -132,7 +132,7 @@ func (p *Pod) startApp(ctx context.Context) error {
 	p.mu.Lock()
 	p.app = app
 	p.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	err = poll(ctx, app, func() error {
 		text, err := os.ReadFile(p.log("app"))

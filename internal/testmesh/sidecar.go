@@ -23,7 +23,7 @@ import (
 )
 
 // readyWait bounds the wait for a sidecar to be ready.
-const readyWait = 30 * time.Second
+const readyWait = 2 * time.Minute
 
 // Places in the sidecar's view of the file system, as the injection template
 // mounts them.
@@ -131,7 +131,7 @@ func (p *Pod) capture(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	err = p.mesh.starter.Run(ctx, &launch.Spec{
 		NetNS: p.ns.Path(), Mounts: p.nameFiles(), Caps: []int{unix.CAP_NET_ADMIN, unix.CAP_NET_RAW},

@@ -205,7 +205,7 @@ func TestMeshOfAKilledProcessLeavesNoProcessesAndIsRemoved(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, 10*time.Second, func() bool { return len(threadsIn(t, inside)) == 0 })
+		eventually(t, time.Minute, func() bool { return len(threadsIn(t, inside)) == 0 })
 	}
 	if err := testmesh.RemoveLeftovers(); err != nil {
 		t.Fatal(err)

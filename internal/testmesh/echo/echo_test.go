@@ -30,7 +30,7 @@ func start(t *testing.T, kind echo.Kind) *net.TCPConn {
 			t.Error(err)
 		}
 	})
-	for deadline := time.Now().Add(20 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		c, err := net.Dial("tcp", "127.0.0.1:"+strconv.Itoa(port))
 		if err == nil {
 			t.Cleanup(func() { _ = c.Close() }) // may be closed already

@@ -84,7 +84,7 @@ func TestStopKillsAfterTheGrace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(10 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		if text, err := os.ReadFile(out.Name()); err == nil && len(text) > 0 {
 			break
 		}
