@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/flow"
+	"github.com/outrigger-mesh/outrigger/proxy/crash"
 	"github.com/outrigger-mesh/outrigger/upstream"
 )
 
@@ -37,6 +38,8 @@ type ahead struct {
 	start  func()
 	cancel context.CancelFunc
 	done   chan struct{} // closed when run ends
+
+	bug crash.Box // told by whoever joins run
 
 	// owned by run until done is closed
 	rec   flow.Record
@@ -85,6 +88,12 @@ func (a *ahead) begin() {
 // run dials and waits for the upstream's first words, until somebody has spoken.
 func (a *ahead) run(ctx context.Context) {
 	defer close(a.done)
+	defer func() {
+		if a.bug.Caught() {
+			a.claim(flow.SideUpstream) // the downstream is not waited for any more
+		}
+	}()
+	defer a.bug.Catch()
 	a.tcp.begin(a.conn, &a.rec)
 	up, err := a.tcp.connect(ctx, a.conn, &a.rec)
 	if err != nil {
@@ -143,6 +152,7 @@ func (a *ahead) heard() (serverFirst bool) {
 		return false
 	}
 	<-a.done
+	a.bug.Rethrow()
 	return true
 }
 
@@ -160,6 +170,7 @@ func (a *ahead) serverFirst() bool {
 // from it; or an error.
 func (a *ahead) take() (*upstream.Conn, side, error) {
 	<-a.done
+	a.bug.Rethrow()
 	if a.up == nil {
 		return nil, side{}, errEndedSilent
 	}

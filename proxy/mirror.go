@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"io"
+	"log/slog"
 	"net/netip"
 	"strings"
 	"sync"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/outrigger-mesh/outrigger/flow"
 	"github.com/outrigger-mesh/outrigger/lb"
+	"github.com/outrigger-mesh/outrigger/proxy/crash"
 	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
 	"github.com/outrigger-mesh/outrigger/upstream"
 )
@@ -36,6 +38,7 @@ type Mirror struct {
 type Mirrors struct {
 	// immutable
 	from   netip.Addr
+	log    *slog.Logger
 	ctx    context.Context //nolint:containedctx // the life of all copies
 	cancel context.CancelFunc
 
@@ -49,8 +52,8 @@ type Mirrors struct {
 
 // NewMirrors makes the sender of copies. They say in x-forwarded-for that they come
 // from that address.
-func NewMirrors(from netip.Addr) *Mirrors {
-	m := &Mirrors{from: from}
+func NewMirrors(from netip.Addr, log *slog.Logger) *Mirrors {
+	m := &Mirrors{from: from, log: log}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	return m
 }
@@ -149,13 +152,24 @@ type carbon struct {
 	request  *httpmsg.Request
 	body     *carbonBody // nil without
 	patience time.Duration
+	bug      crash.Box
 }
 
 var errMirrorEnded = &flow.Error{Side: flow.SideInternal, Kind: flow.KindCancelled, Details: "mirror_ended"}
 
+// tell says that a bug ended the copy: nobody waits for it who would.
+func (c *carbon) tell() {
+	if c.bug.Caught() {
+		c.owner.dropped.Add(1)
+		c.owner.log.Error("mirrored request panicked", "panic", c.bug.Text())
+	}
+}
+
 // run sends the copy and reads its response to the end.
 func (c *carbon) run() {
 	defer c.owner.end()
+	defer c.tell()
+	defer c.bug.Catch()
 	defer c.body.giveUp()
 	patience := c.patience
 	if patience <= 0 {

@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"bufio"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -41,7 +42,7 @@ func seenBy(t *testing.T) (addr string, asked chan string) {
 // mirrorRig serves a rule with mirrors.
 func mirrorRig(t *testing.T, main *upstream.Cluster, mirrors ...proxy.Mirror) (*rig, *proxy.Mirrors) {
 	t.Helper()
-	ms := proxy.NewMirrors(netip.MustParseAddr("10.0.0.1"))
+	ms := proxy.NewMirrors(netip.MustParseAddr("10.0.0.1"), slog.New(slog.DiscardHandler))
 	t.Cleanup(ms.Close)
 	rule := to(main)
 	rule.Mirrors = mirrors

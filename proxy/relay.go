@@ -13,6 +13,7 @@ import (
 
 	"github.com/outrigger-mesh/outrigger/flow"
 	"github.com/outrigger-mesh/outrigger/proxy/buffer"
+	"github.com/outrigger-mesh/outrigger/proxy/crash"
 	"github.com/outrigger-mesh/outrigger/sock"
 )
 
@@ -43,6 +44,7 @@ type relay struct {
 
 	last    atomic.Int64 // when a byte last moved, in Unix nanoseconds
 	stopped atomic.Bool
+	bug     crash.Box
 
 	// guarded by mu
 	mu  sync.Mutex
@@ -141,12 +143,13 @@ func (r *relay) run(ctx context.Context) ending {
 		r.fail(endCut, flow.SideInternal, context.Cause(ctx))
 	})
 	var wg sync.WaitGroup
-	wg.Go(func() { r.end.fromDown = r.half(&r.up, &r.down, flow.SideUpstream, flow.SideDownstream) })
-	r.end.fromUp = r.half(&r.down, &r.up, flow.SideDownstream, flow.SideUpstream)
+	wg.Go(func() { r.end.fromDown = r.guarded(&r.up, &r.down, flow.SideUpstream, flow.SideDownstream) })
+	r.end.fromUp = r.guarded(&r.down, &r.up, flow.SideDownstream, flow.SideUpstream)
 	wg.Wait()
 	if !stop() {
 		<-cut
 	}
+	r.bug.Rethrow()
 	if r.end.reason == endReset && ctx.Err() != nil { // we closed it ourselves
 		r.end.reason, r.end.side = endCut, flow.SideInternal
 	}
@@ -176,6 +179,17 @@ func (r *relay) passReset() {
 // wrote to it.
 func (e *ending) reset() bool {
 	return e.reason == endReset && errors.Is(e.err, syscall.ECONNRESET)
+}
+
+// guarded is half, of which a panic ends the other direction too. It is run's.
+func (r *relay) guarded(dst, src *side, dstSide, srcSide flow.Side) int64 {
+	defer func() {
+		if r.bug.Caught() {
+			r.fail(endCut, flow.SideInternal, nil)
+		}
+	}()
+	defer r.bug.Catch()
+	return r.half(dst, src, dstSide, srcSide)
 }
 
 // half carries one direction to its end and passes the half-close on.

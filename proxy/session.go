@@ -2,12 +2,11 @@ package proxy
 
 import (
 	"context"
-	"fmt"
-	"runtime/debug"
 	"sync/atomic"
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/flow"
+	"github.com/outrigger-mesh/outrigger/proxy/crash"
 	"github.com/outrigger-mesh/outrigger/proxy/http1"
 	"github.com/outrigger-mesh/outrigger/proxy/http2"
 	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
@@ -27,7 +26,7 @@ type session struct {
 	server server        // set before the first exchange
 	served atomic.Uint32 // exchanges that have begun
 
-	panicked atomic.Pointer[handlerPanic]
+	bug crash.Box // of an exchange
 }
 
 // server is a codec's side of a downstream connection.
@@ -35,15 +34,6 @@ type server interface {
 	Serve(h httpmsg.Handler) error
 	Drain()
 }
-
-// handlerPanic is a bug that an exchange ran into.
-type handlerPanic struct {
-	value any
-	stack []byte
-}
-
-// String tells the bug with its place.
-func (p *handlerPanic) String() string { return fmt.Sprintf("%v\n%s", p.value, p.stack) }
 
 // ServeConn reads and answers requests until the connection ends.
 func (h *HTTP) ServeConn(ctx context.Context, c *Conn) {
@@ -55,7 +45,7 @@ func (h *HTTP) ServeConn(ctx context.Context, c *Conn) {
 	}
 	defer s.end()
 	_ = s.server.Serve(s) // why a connection ended is in its records
-	s.rethrow()
+	s.bug.Rethrow()
 }
 
 // newSession prepares a session, up to its codec.
@@ -166,27 +156,18 @@ func (s *session) ServeExchange(w httpmsg.ResponseWriter, r *httpmsg.Request) {
 		s.server.Drain()
 	}
 	if r.Protocol == protocolHTTP2 {
-		defer s.catch()
+		defer s.leave()
+		defer s.bug.Catch()
 	}
 	s.h.exchange(s, w, r)
 }
 
-// catch ends a connection of many exchanges when one of them ran into a bug. The
+// leave ends a connection of many exchanges when one of them ran into a bug. The
 // exchange runs on a goroutine of the codec; what it met is told at the end of the
-// connection.
-func (s *session) catch() {
-	p := recover()
-	if p == nil {
-		return
-	}
-	s.panicked.CompareAndSwap(nil, &handlerPanic{value: p, stack: debug.Stack()})
-	s.conn.abort()
-}
-
-// rethrow passes what catch caught on to the one place that counts and tells.
-func (s *session) rethrow() {
-	if p := s.panicked.Load(); p != nil {
-		panic(p.String())
+// connection, in the one place that counts and tells.
+func (s *session) leave() {
+	if s.bug.Caught() {
+		s.conn.abort()
 	}
 }
 

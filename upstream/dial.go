@@ -36,7 +36,7 @@ func (c *Cluster) connect(ctx context.Context, spec *Spec, w *way, alpn []string
 	}
 	c.stats.CxTotal.Add(1)
 	c.stats.CxActive.Add(1)
-	err := m.make(running, c.o.Dial, w, alpn)
+	err := c.makeGuarded(running, m, w, alpn)
 	if err != nil {
 		c.cxEnded()
 		c.live.remove(m.attempt)

@@ -66,7 +66,7 @@ func (c *Cluster) joinFill(ctx context.Context) (*filling, error) {
 		defer c.live.remove(k)
 		defer expire()
 		defer stop(nil)
-		if f.err = c.o.Fill(run, c); f.err != nil {
+		if f.err = c.fillGuarded(run); f.err != nil {
 			c.o.Logger.LogAttrs(run, slog.LevelDebug, "cluster stays empty",
 				slog.String("cluster", c.name), slog.Any("error", f.err))
 		}

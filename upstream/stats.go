@@ -19,6 +19,8 @@ type Stats struct {
 
 	// Panics counts picks from a priority in panic.
 	Panics atomic.Uint64
+	// Bugs counts panics of what many flows wait for, which were survived.
+	Bugs atomic.Uint64
 	// Fills counts how often the cluster asked to be filled.
 	Fills atomic.Uint64
 }
@@ -84,6 +86,7 @@ func (s *Stats) Each(f func(name string, value uint64, gauge bool)) {
 	counter("upstream_rq_retry_overflow", &r.RetryOverflow)
 	counter("upstream_rq_retry_limit_exceeded", &r.RetryLimit)
 	counter("lb_healthy_panic", &s.Panics)
+	counter("outrigger_bugs", &s.Bugs)
 }
 
 // EachStat is Stats.Each with what is worked out at the moment of asking: the

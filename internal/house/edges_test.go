@@ -28,12 +28,13 @@ var edges = map[string][]string{
 	"mtls/mtlstest":  {"mtls"},
 	"mtls/ca/catest": {"mtls/mtlstest"},
 	"proxy/buffer":   {},
-	"proxy/tunnel":   {"proxy/buffer"},
-	"proxy/http1":    {"flow", "proxy/buffer", "proxy/httpmsg", "proxy/tunnel", "sock"},
-	"proxy/http2":    {"flow", "proxy/buffer", "proxy/httpmsg", "proxy/tunnel", "sock"},
+	"proxy/crash":    {},
+	"proxy/tunnel":   {"proxy/buffer", "proxy/crash"},
+	"proxy/http1":    {"flow", "proxy/buffer", "proxy/crash", "proxy/httpmsg", "proxy/tunnel", "sock"},
+	"proxy/http2":    {"flow", "proxy/buffer", "proxy/crash", "proxy/httpmsg", "proxy/tunnel", "sock"},
 	"outlier":        {"lb"},
-	"upstream":       {"flow", "lb", "mtls", "outlier", "proxy/http1", "proxy/http2", "proxy/httpmsg"},
-	"proxy":          {"flow", "lb", "match", "mtls", "outlier", "proxy/buffer", "proxy/http1", "proxy/http2", "proxy/httpmsg", "proxy/tunnel", "route", "sock", "upstream"},
+	"upstream":       {"flow", "lb", "mtls", "outlier", "proxy/crash", "proxy/http1", "proxy/http2", "proxy/httpmsg"},
+	"proxy":          {"flow", "lb", "match", "mtls", "outlier", "proxy/buffer", "proxy/crash", "proxy/http1", "proxy/http2", "proxy/httpmsg", "proxy/tunnel", "route", "sock", "upstream"},
 	"proxy/filter":   {"authz", "flow", "match", "proxy", "proxy/httpmsg"},
 
 	// What observes and answers locally.

@@ -399,3 +399,27 @@ func TestTunnel(t *testing.T) {
 		t.Errorf("upstream got %q", got)
 	}
 }
+
+// bug is a body whose content cannot be read for a mistake of ours.
+type bug struct{}
+
+func (bug) Read([]byte) (int, error) { panic("a bug in a body") }
+func (bug) Buffered() int            { return 0 }
+func (bug) Close() error             { return nil }
+
+// A panic of the goroutine that sends a body is one of the exchange's own, which is
+// guarded.
+func TestABugInTheSendingOfABodyIsTheExchanges(t *testing.T) {
+	t.Parallel()
+	c, _ := upstream(t)
+	r := post(-1)
+	r.Body = bug{}
+	defer c.Close()
+	defer func() {
+		if text, _ := recover().(string); !strings.HasPrefix(text, "a bug in a body\n") || !strings.Contains(text, "bug.Read") {
+			t.Errorf("got panic %q, want the body's with its stack", text)
+		}
+	}()
+	_, err := c.RoundTrip(r, time.Time{})
+	t.Errorf("no panic, but %v", err)
+}

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/outrigger-mesh/outrigger/proxy/crash"
 	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
 )
 
@@ -27,6 +28,7 @@ type pump struct {
 	// last is true when the write that completes the request is being done.
 	last    atomic.Bool
 	stopped atomic.Bool
+	bug     crash.Box // told by join
 }
 
 func newPump(c *ClientConn) *pump {
@@ -53,8 +55,18 @@ func (p *pump) start(r *httpmsg.Request, s sender) {
 // completed. An upstream that does not take the request may yet have answered it, so
 // that its side is left to the reader.
 func (p *pump) run() {
+	defer p.ended()
+	defer p.bug.Catch()
 	p.t.run(&p.s)
 	p.s.close()
+}
+
+// ended ends the wait for the response, where that is of no use any more, and for the
+// pump.
+func (p *pump) ended() {
+	if p.bug.Caught() {
+		p.t.readErr = errBug
+	}
 	if p.t.readErr != nil && !p.stopped.Load() {
 		p.source = &sourceError{p.t.readErr}
 		p.c.rd.interrupt()
@@ -70,6 +82,7 @@ func (p *pump) join(clean bool) bool {
 		<-p.done
 		_ = p.c.conn.SetWriteDeadline(time.Time{})
 		p.running = false
+		p.bug.Rethrow()
 		return p.t.writeErr == nil && p.t.readErr == nil
 	}
 	p.stopped.Store(true)
@@ -85,8 +98,12 @@ func (p *pump) join(clean bool) bool {
 		in.Resume()
 	}
 	p.running = false
+	p.bug.Rethrow()
 	return false
 }
+
+// errBug ends an exchange whose pump panicked; the panic is what is told.
+var errBug = errors.New("pump panicked")
 
 // errStopped ends a pump between two reads.
 var errStopped = errors.New("pump was stopped")

@@ -416,3 +416,35 @@ func TestAStoppedReaderDoesNotStarveOthers(t *testing.T) {
 	}
 	s.Close()
 }
+
+// bug is a body whose content cannot be read for a mistake of ours.
+type bug struct{}
+
+func (bug) Read([]byte) (int, error) { panic("a bug in a body") }
+func (bug) Buffered() int            { return 0 }
+func (bug) Close() error             { return nil }
+
+// A panic of the goroutine that sends a body is one of the exchange's own, which is
+// guarded; other exchanges go on.
+func TestABugInTheSendingOfABodyIsTheExchanges(t *testing.T) {
+	c := connect(t, http2.ServerOptions{}, http2.ClientOptions{}, echo)
+	r := post("/")
+	r.Body = bug{}
+	s, err := c.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { mustDo(t, c, get("/")) }()
+	defer func() {
+		if text, _ := recover().(string); !strings.HasPrefix(text, "a bug in a body\n") || !strings.Contains(text, "bug.Read") {
+			t.Errorf("got panic %q, want the body's with its stack", text)
+		}
+	}()
+	defer s.Close()
+	res, err := s.RoundTrip(r, time.Time{})
+	if err == nil { // the answer was faster
+		_, err = io.ReadAll(res.Body)
+	}
+	s.Close()
+	t.Errorf("no panic, but %v", err)
+}

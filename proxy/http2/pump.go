@@ -1,6 +1,14 @@
 package http2
 
-import "github.com/outrigger-mesh/outrigger/proxy/httpmsg"
+import (
+	"errors"
+
+	"github.com/outrigger-mesh/outrigger/proxy/crash"
+	"github.com/outrigger-mesh/outrigger/proxy/httpmsg"
+)
+
+// errBug ends an exchange whose pump panicked; the panic is what is told.
+var errBug = errors.New("pump panicked")
 
 // pump sends a request's body while the response is awaited.
 type pump struct {
@@ -8,6 +16,7 @@ type pump struct {
 	cargo cargo
 	done  chan struct{}
 	work  func()
+	bug   crash.Box // told by join
 
 	running bool // owned by the exchange's goroutine
 	halted  bool // guarded by the connection's lock
@@ -27,7 +36,16 @@ func (p *pump) start() {
 // run sends, and ends the wait for a response to a request that cannot be completed.
 // An upstream that does not take the request may yet have answered it.
 func (p *pump) run() {
+	defer p.ended()
+	defer p.bug.Catch()
 	p.cargo.run(&p.s.stream)
+}
+
+// ended ends the wait for a response where that is of no use, and for the pump.
+func (p *pump) ended() {
+	if p.bug.Caught() {
+		p.cargo.readErr = errBug
+	}
 	c := p.s.c
 	c.mu.Lock()
 	switch {
@@ -70,4 +88,5 @@ func (p *pump) join() {
 		in.Resume()
 	}
 	p.running = false
+	p.bug.Rethrow()
 }

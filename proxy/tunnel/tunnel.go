@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/proxy/buffer"
+	"github.com/outrigger-mesh/outrigger/proxy/crash"
 )
 
 // ErrIdle ends a tunnel in which nothing moved for too long.
@@ -34,24 +35,16 @@ func Relay(down, up io.ReadWriteCloser, idle, half time.Duration) (int64, error)
 	t := &tunnel{down: down, up: up}
 	t.guard(idle)
 	defer t.guardEnd()
-	upward := make(chan error, 1)
+	var other error
+	upward := make(chan struct{})
 	go func() {
-		_, err := t.copy(up, down)
-		if err != nil {
-			t.close()
-		} else {
-			t.guard(half)
-		}
-		upward <- err
+		defer close(upward)
+		_, other = t.way(up, down, half)
 	}()
-	n, err := t.copy(down, up)
-	if err != nil {
-		t.close()
-	} else {
-		t.guard(half)
-	}
-	other := <-upward
+	n, err := t.way(down, up, half)
+	<-upward
 	t.close()
+	t.bug.Rethrow()
 	if t.idled.Load() {
 		return n, ErrIdle
 	}
@@ -66,6 +59,7 @@ type tunnel struct {
 
 	moved atomic.Bool // since the guard looked last
 	idled atomic.Bool
+	bug   crash.Box
 
 	mu    sync.Mutex
 	timer *time.Timer   // guarded by mu
@@ -114,6 +108,23 @@ func (t *tunnel) guardEnd() {
 func (t *tunnel) close() {
 	_ = t.down.Close() // both ends are given up: the cause is known already
 	_ = t.up.Close()
+}
+
+// way carries one direction. A panic ends both, as an error does; it is Relay's.
+func (t *tunnel) way(dst io.Writer, src io.Reader, half time.Duration) (n int64, err error) {
+	defer func() {
+		if t.bug.Caught() {
+			t.close()
+		}
+	}()
+	defer t.bug.Catch()
+	n, err = t.copy(dst, src)
+	if err != nil {
+		t.close()
+	} else {
+		t.guard(half)
+	}
+	return n, err
 }
 
 // copy moves bytes one way and passes their end on.

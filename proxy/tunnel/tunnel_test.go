@@ -170,3 +170,30 @@ func TestAnEndIsPassedOnToWhoHasNoHalf(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// bug is an end that runs into a mistake of ours.
+type bug struct{ *end }
+
+func (bug) Read([]byte) (int, error)  { panic("a bug in a read") }
+func (bug) Write([]byte) (int, error) { panic("a bug in a write") }
+
+func TestABugInEitherDirectionIsTheCallers(t *testing.T) {
+	t.Parallel()
+	for name, relay := range map[string]func(good, bad io.ReadWriteCloser){
+		"upward":   func(good, bad io.ReadWriteCloser) { _, _ = tunnel.Relay(bad, good, 0, 0) },
+		"downward": func(good, bad io.ReadWriteCloser) { _, _ = tunnel.Relay(good, bad, 0, 0) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, good := line()
+			_, bad := line()
+			defer func() {
+				if text, _ := recover().(string); !strings.HasPrefix(text, "a bug in a read\n") || !strings.Contains(text, "bug.Read") {
+					t.Errorf("got panic %q", text)
+				}
+			}()
+			relay(good, bug{bad})
+			t.Error("no panic")
+		})
+	}
+}

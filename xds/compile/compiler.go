@@ -85,7 +85,7 @@ func New(o Options) *Compiler {
 	c := &Compiler{
 		store: o.Store, secrets: o.Secrets, sockets: o.Listeners, clusterOpt: o.Cluster, outputs: o.Outputs,
 		httpFlows: o.HTTPFlows, tcpFlows: o.TCPFlows, chainDrain: o.ChainDrain, locality: o.Locality, log: o.Logger,
-		mirrors:   proxy.NewMirrors(o.Address),
+		mirrors:   proxy.NewMirrors(o.Address, o.Logger),
 		walker:    wire.NewWalker(o.Checker),
 		clusters:  newClusterBook(),
 		listeners: make(map[string]*listenerEntry),
