@@ -39,6 +39,6 @@ func (b *Box) Text() string {
 // empties the box.
 func (b *Box) Rethrow() {
 	if text := b.first.Swap(nil); text != nil {
-		panic(*text) //nolint:forbidigo // it was one
+		panic(*text)
 	}
 }
