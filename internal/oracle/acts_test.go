@@ -155,11 +155,19 @@ func retried(add func(name, send string, answers ...answer) *trial) {
 			name string
 			a    answer
 		}{
-			{"500", status("500 No", "")}, {"503", status("503 No", "")}, {"409", status("409 No", "")}, {"429", status("429 No", "")},
-			{"limited", status("429 No", "x-envoy-ratelimited: true\r\n")}, {"limited 503", status("503 No", "x-envoy-ratelimited: true\r\n")},
-			{"reset", answer{end: "reset"}}, {"cut", answer{end: "close"}},
-			{"grpc 1", status("200 OK", "grpc-status: 1\r\n")}, {"grpc 4", status("200 OK", "grpc-status: 4\r\n")}, {"grpc 8", status("200 OK", "grpc-status: 8\r\n")},
-			{"grpc 13", status("200 OK", "grpc-status: 13\r\n")}, {"grpc 14", status("200 OK", "grpc-status: 14\r\n")},
+			{"500", status("500 No", "")},
+			{"503", status("503 No", "")},
+			{"409", status("409 No", "")},
+			{"429", status("429 No", "")},
+			{"limited", status("429 No", "x-envoy-ratelimited: true\r\n")},
+			{"limited 503", status("503 No", "x-envoy-ratelimited: true\r\n")},
+			{"reset", answer{end: "reset"}},
+			{"cut", answer{end: "close"}},
+			{"grpc 1", status("200 OK", "grpc-status: 1\r\n")},
+			{"grpc 4", status("200 OK", "grpc-status: 4\r\n")},
+			{"grpc 8", status("200 OK", "grpc-status: 8\r\n")},
+			{"grpc 13", status("200 OK", "grpc-status: 13\r\n")},
+			{"grpc 14", status("200 OK", "grpc-status: 14\r\n")},
 		} {
 			// What is not safe to repeat is repeated by the policy alone.
 			add("retry on "+on+" of "+c.name, "POST"+at("retry.example", "/on/"+on, "content-length: 0")[len("GET"):], c.a, c.a, fine)
