@@ -79,6 +79,7 @@ func TestARequestIsRepeatedWhenAKeptConnectionEnds(t *testing.T) {
 			g := httpRig(t, proxy.HTTPSpec{Upgrades: []string{"websocket"}}, rule)
 			g.ask("GET /first HTTP/1.1\r\nhost: x\r\n\r\n")
 			g.records.next(t)
+			g.rest()
 			resp := g.ask(tt.request + tt.body)
 			r := g.records.next(t)
 			if resp.StatusCode != tt.status || seen.Load() != tt.seen {
@@ -253,6 +254,7 @@ func TestAStreamThatWasNotProcessedIsRepeated(t *testing.T) {
 			g := httpRig(t, proxy.HTTPSpec{}, to(c))
 			g.ask("GET /first HTTP/1.1\r\nhost: x\r\n\r\n")
 			g.records.next(t)
+			g.rest()
 			resp := g.ask(tt.request)
 			if want := int64(2 + 1 - tt.status/503); resp.StatusCode != tt.status || seen.Load() != want {
 				t.Errorf("got %d, the upstream saw %d requests, want %d and %d", resp.StatusCode, seen.Load(), tt.status, want)
@@ -271,6 +273,7 @@ func TestAPolicyActsBeforeARequestIsRepeated(t *testing.T) {
 	g := httpRig(t, proxy.HTTPSpec{}, rule)
 	g.ask("GET /first HTTP/1.1\r\nhost: x\r\n\r\n")
 	g.records.next(t)
+	g.rest()
 	resp := g.ask("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\nabc")
 	r := g.records.next(t)
 	st := c.Stats()

@@ -80,6 +80,7 @@ type rig struct {
 	listener  *proxy.Listener
 	records   *records
 	addr      string
+	http      *proxy.HTTP // of httpRig
 }
 
 // patience is a limit before which even a busy machine does what has to come first.
@@ -188,7 +189,22 @@ func httpRig(t testing.TB, spec proxy.HTTPSpec, rule *proxy.Rule) *rig {
 	spec.Observers = append(spec.Observers, rec)
 	h := proxy.NewHTTP(spec)
 	h.SetRoutes(rules{rule})
-	return newRig(t, h, rec)
+	g := newRig(t, h, rec)
+	g.http = h
+	return g
+}
+
+// rest waits until no exchange is under way: a record is shown before its connection is
+// given back.
+func (g *rig) rest() {
+	g.t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for late := time.Now().Add(5 * patience); g.http.Stats.Active.Load() > 0; <-tick.C {
+		if time.Now().After(late) {
+			g.t.Fatal("an exchange does not end")
+		}
+	}
 }
 
 // script is an upstream that plays a function per connection.
