@@ -196,10 +196,12 @@ func (x *Exchange) prepare(w *WeightedCluster) {
 	if rule.Edits.IncludeAttemptCount {
 		r.Header.Set("x-envoy-attempt-count", "1")
 	}
+	x.Record.Upstream.Attempts = 1 // for those who format it
 	w.Request.apply(x, &r.Header, joinedInRequests)
 	for _, e := range rule.Edits.Request {
 		e.apply(x, &r.Header, joinedInRequests)
 	}
+	x.Record.Upstream.Attempts = 0
 	rule.Rewrite.apply(r, w.HostRewrite, notes)
 	r.Interim = x.leave.onInterim
 }

@@ -76,6 +76,9 @@ func acts() []trial {
 	retried(add)
 	rewritten(add)
 	limited(add)
+	for _, path := range []string{"/formats", "/dead", "/direct"} {
+		add("formats "+path, at("formats.example", path+"?q=1&r", "x-a: abcdef"), says("HTTP/1.1 200 OK\r\nx-there: yes\r\ncontent-length: 2\r\n\r\nok")...)
+	}
 	return l
 }
 

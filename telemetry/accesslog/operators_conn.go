@@ -19,6 +19,14 @@ func destination(r *flow.Record) netip.AddrPort   { return r.Conn.Destination() 
 func endpoint(r *flow.Record) netip.AddrPort      { return r.Upstream.Endpoint }
 func upstreamLocal(r *flow.Record) netip.AddrPort { return r.Upstream.Local }
 
+// reached is the endpoint, where there was a connection to it.
+func reached(r *flow.Record) netip.AddrPort {
+	if !r.Upstream.Local.IsValid() {
+		return netip.AddrPort{}
+	}
+	return r.Upstream.Endpoint
+}
+
 // remote is the downstream, as trusted proxies tell it.
 func remote(r *flow.Record) netip.AddrPort {
 	if r.Request.Remote.IsValid() {
