@@ -25,45 +25,62 @@ const (
 // memory that was used once is not always given back.
 func idleMemory(tls bool) func(context.Context, *runner, *benchCase) error {
 	return func(ctx context.Context, r *runner, c *benchCase) error {
-		who := r.subjectsOf(c)
+		alone := *c
+		alone.subjects = slices.Clone(c.subjects)
+		alone.turn = func(ctx context.Context, r *runner, t *track, _ bool) (figures, error) {
+			set, err := load.Idle(ctx, r.idleTarget(t, tls), firstConnections)
+			if err == nil {
+				set.Close()
+			}
+			return nil, err
+		}
 		for n := range r.Rounds {
-			round := make(map[string]figures)
-			for _, s := range slices.Clone(who) {
-				got, err := r.idleOnce(ctx, c, s, tls)
-				if ctx.Err() != nil {
-					return context.Cause(ctx)
-				}
-				if err != nil {
-					r.note(true, "%s: %s: %v", c.name, s, err)
-					who = slices.DeleteFunc(who, func(have string) bool { return have == s })
-					continue
-				}
-				round[s] = got
+			round, err := r.idleRound(ctx, &alone, tls)
+			if err != nil {
+				return err
 			}
 			r.collect(c, n, round)
-			slices.Reverse(who)
+			slices.Reverse(alone.subjects)
 		}
 		return nil
 	}
 }
 
-func (r *runner) idleOnce(ctx context.Context, c *benchCase, subject string, tls bool) (out figures, err error) {
-	c = &benchCase{name: c.name, legs: c.legs, backend: c.backend, turn: func(ctx context.Context, r *runner, t *track, _ bool) (figures, error) {
-		target := r.idleTarget(t, tls)
-		set, err := load.Idle(ctx, target, firstConnections)
-		if err == nil {
-			set.Close()
+// idleRound starts all subjects, lets their memory settle once, and has one after the
+// other hold connections.
+func (r *runner) idleRound(ctx context.Context, c *benchCase, tls bool) (map[string]figures, error) {
+	round := make(map[string]figures)
+	var tracks []*track
+	defer func() {
+		for _, t := range tracks {
+			if err := t.stop(); err != nil {
+				r.note(true, "%s: %s: %v", c.name, t.subject, err)
+			}
 		}
-		return nil, err
-	}}
-	t, err := r.layWarm(ctx, c, subject)
-	if err != nil {
-		return nil, err
+	}()
+	for _, s := range c.subjects {
+		if t := r.layOne(ctx, c, s); t != nil {
+			tracks = append(tracks, t)
+		}
 	}
-	defer func() { err = errors.Join(err, t.stop()) }()
 	if err := settle(ctx, idleSettle); err != nil {
 		return nil, err
 	}
+	for _, t := range tracks {
+		got, err := r.idleOnce(ctx, t, tls)
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		if err != nil {
+			r.note(true, "%s: %s: %v", c.name, t.subject, t.explain(err))
+			continue
+		}
+		round[t.subject] = got
+	}
+	return round, nil
+}
+
+func (r *runner) idleOnce(ctx context.Context, t *track, tls bool) (figures, error) {
 	before, err := t.resident()
 	if err != nil {
 		return nil, err
@@ -71,7 +88,7 @@ func (r *runner) idleOnce(ctx context.Context, c *benchCase, subject string, tls
 	count := r.work(idleConnections, false)
 	set, err := load.Idle(ctx, r.idleTarget(t, tls), count)
 	if err != nil {
-		return nil, t.explain(err)
+		return nil, err
 	}
 	defer debug.FreeOSMemory()
 	defer set.Close()
@@ -142,17 +159,17 @@ func amongIdle(ctx context.Context, r *runner, t *track, warm bool) (figures, er
 	out, err := func() (figures, error) {
 		defer set.Close()
 		debug.FreeOSMemory() // what it took to open them is not collected meanwhile
-		if err := r.rest(ctx, warm); err != nil {
+		if err := r.rest(ctx, t, warm); err != nil {
 			return nil, err
 		}
 		return atRate(ctx, r, t, warm)
 	}()
-	return out, errors.Join(err, r.rest(ctx, warm))
+	return out, errors.Join(err, r.rest(ctx, t, warm))
 }
 
-// rest lets memory settle after connections were opened or closed.
-func (r *runner) rest(ctx context.Context, warm bool) error {
-	if warm {
+// rest lets the memory of proxies settle after connections were opened or closed.
+func (r *runner) rest(ctx context.Context, t *track, warm bool) error {
+	if warm || len(t.procs) == 0 {
 		return nil
 	}
 	return settle(ctx, min(idleSettle, time.Duration(float64(idleSettle)*r.Scale)))

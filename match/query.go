@@ -38,8 +38,11 @@ func QueryValue(path, name string) (string, bool) {
 
 // PathOnly cuts a request path at its query or fragment.
 func PathOnly(path string) string {
-	if i := strings.IndexAny(path, "?#"); i >= 0 {
-		return path[:i]
+	if i := strings.IndexByte(path, '?'); i >= 0 {
+		path = path[:i]
+	}
+	if i := strings.IndexByte(path, '#'); i >= 0 {
+		path = path[:i]
 	}
 	return path
 }

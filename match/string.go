@@ -67,6 +67,22 @@ func FullRegexp(pattern string) (*regexp.Regexp, error) {
 	return re, nil
 }
 
+// LiteralPrefix is what every string begins with that a valid RE2 expression matches as
+// a whole; it may be empty.
+func LiteralPrefix(pattern string) string {
+	re, err := SearchRegexp(pattern)
+	if err != nil {
+		return ""
+	}
+	prefix, _ := re.LiteralPrefix()
+	if full, err := FullRegexp(pattern); err == nil {
+		if other, _ := full.LiteralPrefix(); len(other) > len(prefix) { // where the pattern begins with an anchor
+			prefix = other
+		}
+	}
+	return prefix
+}
+
 // SearchRegexp compiles an RE2 expression that may match anywhere, for rewrites.
 func SearchRegexp(pattern string) (*regexp.Regexp, error) {
 	if len(pattern) > maxPattern {

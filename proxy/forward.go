@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"errors"
+	"net/netip"
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/flow"
@@ -270,6 +272,9 @@ func (x *Exchange) attempt(c *upstream.Cluster, perTry time.Duration) error {
 func (x *Exchange) attemptAt(c *upstream.Cluster, ep *lb.Endpoint, perTry time.Duration) error {
 	stream, err := x.openStream(c, ep)
 	if err != nil {
+		if errors.Is(err, upstream.ErrQueueFull) { // the endpoint was not asked
+			x.Record.Upstream.Endpoint = netip.AddrPort{}
+		}
 		return err
 	}
 	if err := x.lend(stream); err != nil {

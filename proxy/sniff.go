@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -243,10 +244,10 @@ func sniffHTTP(b []byte) ([]string, error) {
 		return nil, nil
 	}
 	for j := i + 1; j < len(b); j++ {
-		switch c := b[j]; {
-		case c == '\n':
+		switch b[j] {
+		case '\n':
 			return versionOf(b[i+1 : j]), nil
-		case c < 0x20 && c != '\r' && c != '\t' && c != '\f' || c == 0x7f:
+		case 0, 0x7f: // others are a bad request's
 			return nil, nil
 		}
 	}
@@ -259,9 +260,7 @@ const maxMethod = 1 << 10
 // versionOf reads "target HTTP/1.x[CR]" and returns the protocol, or nil. A tab in the
 // place of a space makes a bad request, which is HTTP all the same.
 func versionOf(rest []byte) []string {
-	if n := len(rest); n > 0 && rest[n-1] == '\r' {
-		rest = rest[:n-1]
-	}
+	rest = bytes.TrimRight(rest, "\r \t")
 	const size = len(" HTTP/1.1")
 	if len(rest) <= size {
 		return nil

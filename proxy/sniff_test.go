@@ -34,7 +34,9 @@ func TestFirstBytesTellTheProtocol(t *testing.T) {
 		{"GET\t/\tHTTP/1.1\r\n", "http/1.1"},
 		{strings.Repeat("G", 300) + " / HTTP/1.1\r\n", "http/1.1"},
 		{"EHLO mail\r\n", ""},
-		{"GET /\x01 HTTP/1.1\r\n", ""},
+		{"GET /\x01 HTTP/1.1\r\n", "http/1.1"},
+		{"GET /\x00 HTTP/1.1\r\n", ""},
+		{"GET / HTTP/1.1 \r\n", "http/1.1"},
 	}
 	for _, tt := range tests {
 		alpn, err := sniffHTTP([]byte(tt.in))

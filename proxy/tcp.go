@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/flow"
@@ -163,6 +164,7 @@ func (t *TCP) attempts(ctx context.Context, c *Conn, rec *flow.Record, try func(
 		err = try(w.Cluster, ep)
 		if errors.Is(err, upstream.ErrOverflow) {
 			rec.Upstream.Attempts-- // nobody was dialled
+			rec.Upstream.Endpoint = netip.AddrPort{}
 		}
 		if err == nil || !retriableConnect(err) || ctx.Err() != nil {
 			return err

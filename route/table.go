@@ -14,6 +14,7 @@ import (
 type VirtualHost[T any] struct {
 	Name    string
 	entries []Entry[T]
+	index   *index // nil where there are few
 }
 
 // NewVirtualHost checks and compiles the entries; the error names each bad one by
@@ -26,6 +27,9 @@ func NewVirtualHost[T any](name string, entries []Entry[T]) (*VirtualHost[T], er
 			errs = append(errs, fmt.Errorf("routes[%d].match: %w", i, err))
 		}
 	}
+	if len(errs) == 0 {
+		v.index = newIndex(len(v.entries), func(i int) *Matcher { return &v.entries[i].Matcher })
+	}
 	return v, errors.Join(errs...)
 }
 
@@ -33,6 +37,13 @@ func NewVirtualHost[T any](name string, entries []Entry[T]) (*VirtualHost[T], er
 // be given for every decision about one request.
 func (v *VirtualHost[T]) Match(r *httpmsg.Request, random uint64) (T, bool) {
 	path := match.PathOnly(r.Path)
+	if v.index != nil {
+		if i := v.index.first(path, func(i int32) bool { return v.entries[i].Matcher.matches(r, path, random) }); i >= 0 {
+			return v.entries[i].Value, true
+		}
+		var none T
+		return none, false
+	}
 	for i := range v.entries {
 		if v.entries[i].Matcher.matches(r, path, random) {
 			return v.entries[i].Value, true
@@ -54,14 +65,10 @@ func (v *VirtualHost[T]) Values() []T {
 // Table finds a virtual host by authority and an entry within it.
 type Table[T any] struct {
 	exact    map[string]*VirtualHost[T]
-	suffixes []wildcard[T] // longest first
-	prefixes []wildcard[T] // longest first
+	suffixes radix[*VirtualHost[T]] // reversed, without "*"
+	prefixes radix[*VirtualHost[T]] // without "*"
+	named    bool                   // there are domains beside "*"
 	any      *VirtualHost[T]
-}
-
-type wildcard[T any] struct {
-	part string
-	host *VirtualHost[T]
 }
 
 // Hosts pairs domains with the virtual host that serves them.
@@ -88,22 +95,22 @@ func NewTable[T any](hosts []Hosts[T]) (*Table[T], error) {
 			}
 		}
 	}
-	longest := func(a, b wildcard[T]) int { return len(b.part) - len(a.part) }
-	slices.SortStableFunc(t.suffixes, longest)
-	slices.SortStableFunc(t.prefixes, longest)
 	return t, errors.Join(errs...)
 }
 
 func (t *Table[T]) add(domain string, host *VirtualHost[T]) error {
+	t.named = t.named || domain != "*"
 	switch {
 	case domain == "":
 		return fmt.Errorf("virtual host %q has an empty domain", host.Name)
 	case domain == "*":
 		t.any = host
 	case domain[0] == '*':
-		t.suffixes = append(t.suffixes, wildcard[T]{domain[1:], host})
+		at, _ := t.suffixes.put(reversed(domain[1:]))
+		*at = host
 	case domain[len(domain)-1] == '*':
-		t.prefixes = append(t.prefixes, wildcard[T]{domain[:len(domain)-1], host})
+		at, _ := t.prefixes.put(domain[:len(domain)-1])
+		*at = host
 	default:
 		t.exact[domain] = host
 	}
@@ -124,22 +131,21 @@ func (t *Table[T]) Match(r *httpmsg.Request, random uint64) (T, bool) {
 // names, then the longest suffix wildcard, the longest prefix wildcard, and "*".
 // A wildcard stands for at least one character.
 func (t *Table[T]) Host(authority string) *VirtualHost[T] {
-	if len(t.exact) == 0 && len(t.suffixes) == 0 && len(t.prefixes) == 0 {
+	if !t.named {
 		return t.any
 	}
 	host := HostOnly(authority)
 	if v, ok := t.exact[host]; ok {
 		return v
 	}
-	for _, w := range t.suffixes {
-		if len(host) > len(w.part) && strings.HasSuffix(host, w.part) {
-			return w.host
-		}
+	if host == "" {
+		return t.any
 	}
-	for _, w := range t.prefixes {
-		if len(host) > len(w.part) && strings.HasPrefix(host, w.part) {
-			return w.host
-		}
+	if v, ok := t.suffixes.suffixOf(host[1:]); ok {
+		return v
+	}
+	if v, ok := t.prefixes.prefixOf(host[:len(host)-1]); ok {
+		return v
 	}
 	return t.any
 }

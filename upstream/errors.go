@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"strings"
@@ -16,6 +17,8 @@ import (
 var (
 	// ErrOverflow: a circuit breaker is open.
 	ErrOverflow = errors.New("circuit breaker is open")
+	// ErrQueueFull: too many requests wait for a connection; it is an ErrOverflow.
+	ErrQueueFull = fmt.Errorf("%w: too many requests wait", ErrOverflow)
 	// ErrClosed: the cluster was closed.
 	ErrClosed = errors.New("cluster is closed")
 	// ErrUnknown: nothing is configured under the cluster's name.
@@ -51,10 +54,10 @@ func noEndpoint(err error) *flow.Error {
 	}
 }
 
-func overflow() *flow.Error {
+func overflow(err error) *flow.Error {
 	return &flow.Error{
 		Side: flow.SideInternal, Flag: flow.UpstreamOverflow, Kind: flow.KindOverflow,
-		Details: "overflow", Err: ErrOverflow,
+		Details: "overflow", Err: err,
 	}
 }
 

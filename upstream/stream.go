@@ -67,7 +67,7 @@ func (c *Cluster) lend(e *lb.Endpoint, class Priority, find func() (*Stream, err
 	if err == nil && s != nil && !c.usage[class].requests.take(spec.limits(class).Requests) {
 		s.lender.giveBack(s)
 		c.stats.Requests.ActiveOverflow.Add(1)
-		s, err = nil, overflow()
+		s, err = nil, overflow(ErrOverflow)
 	}
 	if err != nil || s == nil {
 		e.Release()
@@ -138,7 +138,7 @@ func (c *Cluster) pendUntil(ctx context.Context, o *OpenOptions, d depot, spec *
 // and error the caller has to look again.
 func (c *Cluster) pend(ctx context.Context, class Priority, d depot, spec *Spec) (*Stream, error) {
 	if !c.beginPending(class, spec) {
-		return nil, overflow()
+		return nil, overflow(ErrQueueFull)
 	}
 	defer c.endPending(class)
 	return d.await(ctx, spec)

@@ -33,11 +33,11 @@ func (c *Cluster) Dial(ctx context.Context, e *lb.Endpoint, o *OpenOptions) (*Co
 	u := &c.usage[DefaultPriority]
 	if !u.connections.take(spec.Limits.Connections) {
 		c.stats.CxOverflow.Add(1)
-		return nil, overflow()
+		return nil, overflow(ErrOverflow)
 	}
 	if !c.beginPending(DefaultPriority, spec) {
 		u.connections.release()
-		return nil, overflow()
+		return nil, overflow(ErrOverflow)
 	}
 	e.Acquire()
 	conn, err := c.dial(ctx, spec, w, o)

@@ -22,6 +22,7 @@ func trials() []trial {
 	c.tcp()
 	c.http2()
 	c.grpc()
+	c.filters()
 	return c.list
 }
 

@@ -32,6 +32,7 @@ func (c *corpus) http2() {
 	}
 	c.toHTTP2()
 	c.rulesOfHTTP2()
+	c.rarerInHTTP2()
 	c.inboundHTTP2()
 }
 
@@ -53,16 +54,28 @@ func (c *corpus) toHTTP2() {
 	// this cluster.
 	up("connection closed", []answer{{end: "close"}}, get(routesHost, "/x")).to = "routes.twin:81"
 	up("connection closed after head", []answer{{end: "close", reply: &reply{status: 200, body: "begin"}}}, get("bare.twin:82", "/x")).to = "bare.twin:82"
+	up("going away", []answer{{end: "goaway"}}, get("bare.twin:81", "/x")).to = "bare.twin:81"
+	up("empty host", nil, get("", "/x"))
+	up("expect", nil, req("POST", host, "/x", "expect: 100-continue", "content-length: 3")+"abc")
+	up("upgrade to websocket", nil, get(host, "/x", "connection: upgrade", "upgrade: websocket")).quiet = badQuiet
+	up("204", replies(204, ""), get(host, "/x"))
+	up("304", replies(304, "", "etag: x"), get(host, "/x"))
+	up("503", replies(503, "busy"), get(host, "/x"))
+	up("answer with connection headers", []answer{{reply: &reply{status: 200, body: "ok", fields: fields("connection: close")}}}, get(host, "/x"))
+	up("gRPC by HTTP1", []answer{{reply: &reply{status: 200, fields: fields("content-type: application/grpc", "grpc-status: 5", "grpc-message: why")}}}, req("POST", "web.twin:82", "/pkg.Service/M", "content-type: application/grpc", "te: trailers", "content-length: 5")+"\x00\x00\x00\x00\x00").to = "web.twin:82"
 	up("answer with trailers", []answer{{reply: &reply{status: 200, body: "ok", trailers: fields("x-t: 1")}}}, get(host, "/x"))
 	up("refused", nil, get("dead.twin:81", "/x")).to = "dead.twin:81"
+}
+
+// down adds a request over HTTP/2 to the virtual service with every kind of route.
+func (c *corpus) down(name string, s stream) *trial {
+	return c.add(trial{name: "outbound/HTTP2/of " + name, to: routesAt, streams: []stream{s}})
 }
 
 // rulesOfHTTP2 are routes seen over HTTP/2, what it forbids, and what it calls
 // otherwise.
 func (c *corpus) rulesOfHTTP2() {
-	down := func(name string, s stream) *trial {
-		return c.add(trial{name: "outbound/HTTP2/of " + name, to: routesAt, streams: []stream{s}})
-	}
+	down := c.down
 	for _, p := range []string{"/direct", "/direct-empty", "/moved?x", "/nothing-matches", "/unknown-host", "/empty-subset", "/retry-refused", "/edit?q", "/rewrite/a"} {
 		down("route "+p, h2get(routesHost, p, "x-in: a", "cookie: a=1", "accept: b"))
 	}
@@ -92,6 +105,44 @@ func (c *corpus) rulesOfHTTP2() {
 	down("reset", stream{fields: h2req("POST", routesHost, plainPath).fields, body: []string{"abc"}, reset: true}).loose = []string{"upstream*", "response*", "order*", "end", "log*.received", "log*.upstream*", "log*.attempts"}
 	down("dots in path", h2get(routesHost, "/rest/../direct"))
 	down("websocket by CONNECT", h2req("CONNECT", routesHost, plainPath, ":protocol: websocket"))
+}
+
+// rarerInHTTP2 are what clients send that are no browsers.
+func (c *corpus) rarerInHTTP2() {
+	down := c.down
+	down("empty authority", stream{fields: fields(":method: GET", ":scheme: http", ":authority: ", ":path: /direct", "x-trial: {id}")})
+	down("authority with user", h2get("user@"+routesHost, plainPath))
+	down("authority with port", h2get(routesHost+":80", plainPath))
+	down("authority in other case", h2get(strings.ToUpper(routesHost), plainPath))
+	down("unknown authority", h2get("unknown.example", plainPath))
+	down("scheme https", stream{fields: fields(":method: GET", ":scheme: https", ":authority: "+routesHost, ":path: "+plainPath, "x-trial: {id}")})
+	down("scheme ftp", stream{fields: fields(":method: GET", ":scheme: ftp", ":authority: "+routesHost, ":path: "+plainPath, "x-trial: {id}")})
+	down("path of a star", h2req("OPTIONS", routesHost, "*"))
+	down("path without slash", h2get(routesHost, "rest"))
+	down("path with fragment", h2get(routesHost, plainPath+"#f"))
+	down("path with high bytes", h2get(routesHost, "/rest/\xc3\xa9"))
+	down("escaped path", h2get(routesHost, "/rest/%41%2fb?%41"))
+	down("method unknown", h2req("BREW", routesHost, plainPath))
+	down("method in lower case", h2req("get", routesHost, plainPath))
+	down("CONNECT", stream{fields: fields(":method: CONNECT", ":authority: "+routesHost+":80", "x-trial: {id}")})
+	down("pseudo header late", stream{fields: fields(":method: GET", ":scheme: http", "x-trial: {id}", ":authority: "+routesHost, ":path: "+plainPath)})
+	down("value with zero", h2get(routesHost, plainPath, "x-a: a\x00b"))
+	down("value with control", h2get(routesHost, plainPath, "x-a: a\x01b"))
+	down("value with high bytes", h2get(routesHost, plainPath, "x-a: \xc3\xa9\xff"))
+	down("empty value", h2get(routesHost, plainPath, "x-a: "))
+	down("underscores", h2get(routesHost, plainPath, "x_a: b"))
+	down("keep-alive", h2get(routesHost, plainPath, "keep-alive: timeout=5"))
+	down("upgrade", h2get(routesHost, plainPath, "upgrade: websocket"))
+	down("expect", h2req("POST", routesHost, plainPath, "expect: 100-continue", "content-length: 3").with("abc"))
+	down("lengths differ", h2req("POST", routesHost, plainPath, "content-length: 3", "content-length: 4").with("abc"))
+	down("length junk", h2req("POST", routesHost, plainPath, "content-length: x").with("abc"))
+	down("length without body", h2get(routesHost, plainPath, "content-length: 0"))
+	down("trailers with pseudo header", h2req("POST", routesHost, plainPath).with("abc").then(":path: /x")).loose = []string{"upstream*", "log*.upstream*", "log*.attempts", "log*.received"}
+	down("request id", h2get(routesHost, plainPath, "x-request-id: mine", "x-forwarded-for: 1.2.3.4", "x-forwarded-proto: https"))
+	down("timeout", h2get(routesHost, "/timeout")).answers = []answer{{wait: 700 * time.Millisecond, end: "close"}}
+	down("retries", h2get(routesHost, "/retry-5xx")).answers = []answer{{reply: &reply{status: 503, body: "busy"}}, {}}
+	down("body at a direct response", h2req("POST", routesHost, "/direct").with("abc"))
+	down("200 KB", h2req("POST", routesHost, plainPath).with(strings.Repeat("x", 16000), strings.Repeat("y", 16000), strings.Repeat("z", 16000)))
 }
 
 func (c *corpus) inboundHTTP2() {
@@ -152,6 +203,7 @@ func (c *corpus) grpc() {
 		c.add(trial{name: "outbound/gRPC/" + t.name, to: t.at, loose: []string{"log*.received"}, streams: []stream{h2req("POST", t.host, "/pkg.Service/Method", kind...).with(message)}})
 	}
 	c.add(trial{name: "inbound/gRPC/unary", from: "caller", to: "10.0.2.1:8082", hello: mutual("8082", "istio-h2", "istio", "h2"), answers: ok, streams: []stream{h2req("POST", "server.twin:8082", "/pkg.Service/Method", kind...).with(message)}})
+	c.add(trial{name: "inbound/gRPC/with timeout", from: "caller", to: "10.0.2.1:8082", hello: mutual("8082", "istio-h2", "istio", "h2"), answers: ok, streams: []stream{h2req("POST", "server.twin:8082", "/pkg.Service/Method", append(kind, "grpc-timeout: 1S")...).with(message)}})
 	c.add(trial{name: "inbound/gRPC/trailers only", from: "caller", to: "10.0.2.1:8082", hello: mutual("8082", "istio-h2", "istio", "h2"), answers: only("7"), streams: []stream{h2req("POST", "server.twin:8082", "/pkg.Service/Method", kind...).with(message)}})
 	c.add(trial{name: "inbound/gRPC/plain", from: "caller", to: "10.0.2.1:8082", answers: ok, streams: []stream{h2req("POST", "server.twin:8082", "/pkg.Service/Method", kind...).with(message)}})
 }

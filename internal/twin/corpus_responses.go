@@ -1,6 +1,7 @@
 package twin
 
 import (
+	"fmt"
 	"strings"
 	"time"
 )
@@ -168,6 +169,8 @@ func (c *corpus) retries() {
 	c.route("retry/5xx with chunked body", req("POST", routesHost, "/retry-5xx", "transfer-encoding: chunked")+"3\r\nabc\r\n0\r\n\r\n", busy, fine)
 	c.route("retry/5xx and close", get(routesHost, "/retry-5xx"), answer{raw: []string{""}, end: "close"}, fine)
 	c.route("retry/5xx and ratelimited", get(routesHost, "/retry-5xx"), answer{reply: &reply{status: 503, body: "x", fields: fields("x-envoy-ratelimited: true")}}, fine)
+	big := strings.Repeat("x", 1<<20+100)
+	c.route("retry/5xx with a body that is too long to keep", req("POST", routesHost, "/retry-5xx", fmt.Sprintf("content-length: %d", len(big)))+big, busy, fine)
 	c.route("retry/status codes once", get(routesHost, "/retry-codes"), busy, fine)
 	c.route("retry/status codes other", get(routesHost, "/retry-codes"), answer{reply: &reply{status: 502, body: "x"}}, fine)
 	c.route("retry/status codes 409", get(routesHost, "/retry-codes"), answer{reply: &reply{status: 409, body: "x"}}, fine)

@@ -128,62 +128,90 @@ func (c *corpus) edits() {
 	})
 }
 
+// requested are header lines of requests.
+var requested = [][2]string{
+	{"usual", "User-Agent: curl/8\r\nAccept: */*\r\nAccept-Encoding: gzip\r\nCookie: a=1; b=2\r\nReferer: http://x.example/y\r\nCache-Control: no-cache"},
+	{"order with case", "X-B: 1\r\nX-A: 2\r\nx-B: 3\r\nX-C:4\r\nX-D:  5  \r\nX-Empty:\r\nX-Space: a  b\tc"},
+	{"xff one", "X-Forwarded-For: 10.1.1.1"},
+	{"xff two", "X-Forwarded-For: 10.1.1.1, 10.2.2.2"},
+	{"xff repeated", "X-Forwarded-For: 10.1.1.1\r\nx-a: b\r\nX-Forwarded-For: 10.2.2.2"},
+	{"xff junk", "X-Forwarded-For: junk"},
+	{"xff v6", "X-Forwarded-For: 2001:db8::1"},
+	{"xff empty", "X-Forwarded-For:"},
+	{"xfp https", "X-Forwarded-Proto: https"},
+	{"xfp junk", "X-Forwarded-Proto: junk"},
+	{"xfp upper", "X-Forwarded-Proto: HTTPS"},
+	{"forwarded host", "X-Forwarded-Host: h.example\r\nx-forwarded-port: 99"},
+	{"xfcc", "X-Forwarded-Client-Cert: By=spiffe://x;Hash=1"},
+	{"request id uuid", "X-Request-Id: 6ba7b810-9dad-41d1-80b4-00c04fd430c8"},
+	{"request id text", "X-Request-Id: mine"},
+	{"request id empty", "X-Request-Id:"},
+	{"request id twice", "X-Request-Id: a\r\nX-Request-Id: b"},
+	{"te trailers", "TE: trailers"},
+	{"te gzip", "TE: gzip"},
+	{"keep-alive", "Connection: keep-alive\r\nKeep-Alive: timeout=5"},
+	{"nominates", "X-Hop: 1\r\nConnection: x-hop\r\nX-Stay: 2"},
+	{"nominates authorization", "Authorization: secret\r\nConnection: authorization"},
+	{"nominates host", "Connection: host"},
+	{"nominates xff", "x-forwarded-for: 1.2.3.4\r\nConnection: x-forwarded-for"},
+	{"nominates pseudo", "Connection: :path"},
+	{"nominates many", "Connection: a,b,c,d,e,f,g,h,i,j,k"},
+	{"connection close", "Connection: close"},
+	{"proxy-connection", "Proxy-Connection: keep-alive\r\nProxy-Authorization: Basic x"},
+	{"h2c settings", "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__"},
+	{"nominates length", "Content-Length: 0\r\nConnection: content-length"},
+	{"nominates cookie and te", "Cookie: a=b\r\nTE: trailers\r\nConnection: cookie, te"},
+	{"nominates request id", "X-Request-Id: 6ba7b810-9dad-41d1-80b4-00c04fd430c8\r\nConnection: x-request-id"},
+	{"nominates original path", "X-Envoy-Original-Path: /a\r\nConnection: X-Envoy-Original-Path"},
+	{"connection empty", "Connection:"},
+	{"connection of commas", "Connection: ,, ,close,"},
+	{"connection twice", "Connection: keep-alive\r\nConnection: close"},
+	{"date and server", "Date: Mon, 01 Jan 2024 00:00:00 GMT\r\nServer: me"},
+	{"range and conditions", "Range: bytes=0-1\r\nIf-None-Match: \"x\"\r\nIf-Modified-Since: Mon, 01 Jan 2024 00:00:00 GMT"},
+	{"authorization", "Authorization: Bearer a.b.c\r\nWWW-Authenticate: Basic"},
+	{"grpc timeout", "grpc-timeout: 1S"},
+	{"max stream duration", "x-envoy-upstream-stream-duration-ms: 5000"},
+	{"timeout zero", "x-envoy-upstream-rq-timeout-ms: 0"},
+	{"timeout junk", "x-envoy-upstream-rq-timeout-ms: soon"},
+	{"retry grpc on", "x-envoy-retry-grpc-on: unavailable\r\nx-envoy-hedge-on-per-try-timeout: true"},
+	{"decorator empty", "x-envoy-decorator-operation:"},
+	{"via twice", "Via: 1.1 a\r\nVia: 1.0 b"},
+	{"names of one letter", "a: 1\r\nb: 2\r\nA: 3"},
+	{"value of a list", "x-list: a, b\r\nx-list: c"},
+	{"spaces within", "x-a:  a \t b\t"},
+	{"content type alone", "Content-Type: application/json"},
+	{"trailer announced", "Trailer: x-t"},
+	{"expect 100 without body", "Expect: 100-continue"},
+	{"upgrade insecure", "Upgrade-Insecure-Requests: 1\r\nSec-Fetch-Mode: navigate\r\nDNT: 1"},
+	{"priority", "Priority: u=1\r\nEarly-Data: 1"},
+	{"referer invalid", "Referer: not a url"},
+	{"referer twice", "Referer: http://a.example/\r\nReferer: http://b.example/"},
+	{"b3 and w3c", "x-b3-traceid: 463ac35c9f6413ad48485a3953bb6124\r\nx-b3-spanid: a2fb4a1d1a96d312\r\nx-b3-sampled: 1\r\ntraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\nx-client-trace-id: ab"},
+	{"cookies repeated", "Cookie: a=1\r\nx-a: b\r\nCookie: b=2"},
+	{"accept repeated", "Accept: a/b\r\nx-a: b\r\nAccept: c/d"},
+	{"agent repeated", "User-Agent: a\r\nUser-Agent: b"},
+	{"agent empty", "User-Agent:"},
+	{"underscores", "X_Under: 1\r\na_b: 2"},
+	{"odd token", "X!#$%&'*+.^`|~: 1"},
+	{"high bytes", "X-High: \xc3\xa9\r\nx-quote: \"\\"},
+	{"peer metadata", "x-envoy-peer-metadata: abc\r\nx-envoy-peer-metadata-id: id"},
+	{"decorator", "x-envoy-decorator-operation: spoof"},
+	{"original path", "x-envoy-original-path: /admin\r\nx-envoy-original-dst-host: 127.0.0.1:1"},
+	{"force trace", "x-envoy-force-trace: 1"},
+	{"internal", "x-envoy-internal: true"},
+	{"external address", "x-envoy-external-address: 9.9.9.9"},
+	{"retry on", "x-envoy-retry-on: 5xx\r\nx-envoy-max-retries: 3"},
+	{"timeouts", "x-envoy-upstream-rq-timeout-ms: 5000\r\nx-envoy-upstream-rq-per-try-timeout-ms: 4000"},
+	{"expected timeout", "x-envoy-expected-rq-timeout-ms: 9"},
+	{"attempt count", "x-envoy-attempt-count: 9"},
+	{"service cluster", "x-envoy-downstream-service-cluster: x\r\nx-envoy-downstream-service-node: y"},
+	{"alt stat name", "x-envoy-upstream-alt-stat-name: x"},
+	{"via", "Via: 1.1 x\r\nForwarded: for=1.2.3.4"},
+	{"long value", "X-Long: " + strings.Repeat("v", 20000)},
+}
+
 func (c *corpus) requestHeaders() {
-	each([][2]string{
-		{"usual", "User-Agent: curl/8\r\nAccept: */*\r\nAccept-Encoding: gzip\r\nCookie: a=1; b=2\r\nReferer: http://x.example/y\r\nCache-Control: no-cache"},
-		{"order with case", "X-B: 1\r\nX-A: 2\r\nx-B: 3\r\nX-C:4\r\nX-D:  5  \r\nX-Empty:\r\nX-Space: a  b\tc"},
-		{"xff one", "X-Forwarded-For: 10.1.1.1"},
-		{"xff two", "X-Forwarded-For: 10.1.1.1, 10.2.2.2"},
-		{"xff repeated", "X-Forwarded-For: 10.1.1.1\r\nx-a: b\r\nX-Forwarded-For: 10.2.2.2"},
-		{"xff junk", "X-Forwarded-For: junk"},
-		{"xff v6", "X-Forwarded-For: 2001:db8::1"},
-		{"xff empty", "X-Forwarded-For:"},
-		{"xfp https", "X-Forwarded-Proto: https"},
-		{"xfp junk", "X-Forwarded-Proto: junk"},
-		{"xfp upper", "X-Forwarded-Proto: HTTPS"},
-		{"forwarded host", "X-Forwarded-Host: h.example\r\nx-forwarded-port: 99"},
-		{"xfcc", "X-Forwarded-Client-Cert: By=spiffe://x;Hash=1"},
-		{"request id uuid", "X-Request-Id: 6ba7b810-9dad-41d1-80b4-00c04fd430c8"},
-		{"request id text", "X-Request-Id: mine"},
-		{"request id empty", "X-Request-Id:"},
-		{"request id twice", "X-Request-Id: a\r\nX-Request-Id: b"},
-		{"te trailers", "TE: trailers"},
-		{"te gzip", "TE: gzip"},
-		{"keep-alive", "Connection: keep-alive\r\nKeep-Alive: timeout=5"},
-		{"nominates", "X-Hop: 1\r\nConnection: x-hop\r\nX-Stay: 2"},
-		{"nominates authorization", "Authorization: secret\r\nConnection: authorization"},
-		{"nominates host", "Connection: host"},
-		{"nominates xff", "x-forwarded-for: 1.2.3.4\r\nConnection: x-forwarded-for"},
-		{"nominates pseudo", "Connection: :path"},
-		{"nominates many", "Connection: a,b,c,d,e,f,g,h,i,j,k"},
-		{"connection close", "Connection: close"},
-		{"proxy-connection", "Proxy-Connection: keep-alive\r\nProxy-Authorization: Basic x"},
-		{"h2c settings", "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__"},
-		{"referer invalid", "Referer: not a url"},
-		{"referer twice", "Referer: http://a.example/\r\nReferer: http://b.example/"},
-		{"b3 and w3c", "x-b3-traceid: 463ac35c9f6413ad48485a3953bb6124\r\nx-b3-spanid: a2fb4a1d1a96d312\r\nx-b3-sampled: 1\r\ntraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\nx-client-trace-id: ab"},
-		{"cookies repeated", "Cookie: a=1\r\nx-a: b\r\nCookie: b=2"},
-		{"accept repeated", "Accept: a/b\r\nx-a: b\r\nAccept: c/d"},
-		{"agent repeated", "User-Agent: a\r\nUser-Agent: b"},
-		{"agent empty", "User-Agent:"},
-		{"underscores", "X_Under: 1\r\na_b: 2"},
-		{"odd token", "X!#$%&'*+.^`|~: 1"},
-		{"high bytes", "X-High: \xc3\xa9\r\nx-quote: \"\\"},
-		{"peer metadata", "x-envoy-peer-metadata: abc\r\nx-envoy-peer-metadata-id: id"},
-		{"decorator", "x-envoy-decorator-operation: spoof"},
-		{"original path", "x-envoy-original-path: /admin\r\nx-envoy-original-dst-host: 127.0.0.1:1"},
-		{"force trace", "x-envoy-force-trace: 1"},
-		{"internal", "x-envoy-internal: true"},
-		{"external address", "x-envoy-external-address: 9.9.9.9"},
-		{"retry on", "x-envoy-retry-on: 5xx\r\nx-envoy-max-retries: 3"},
-		{"timeouts", "x-envoy-upstream-rq-timeout-ms: 5000\r\nx-envoy-upstream-rq-per-try-timeout-ms: 4000"},
-		{"expected timeout", "x-envoy-expected-rq-timeout-ms: 9"},
-		{"attempt count", "x-envoy-attempt-count: 9"},
-		{"service cluster", "x-envoy-downstream-service-cluster: x\r\nx-envoy-downstream-service-node: y"},
-		{"alt stat name", "x-envoy-upstream-alt-stat-name: x"},
-		{"via", "Via: 1.1 x\r\nForwarded: for=1.2.3.4"},
-		{"long value", "X-Long: " + strings.Repeat("v", 20000)},
-	}, func(name, lines string) {
+	each(requested, func(name, lines string) {
 		c.route("request/"+name, plain(strings.Split(lines, "\r\n")...))
 		c.in("request/"+name, nil, get(serverHost, "/x", strings.Split(lines, "\r\n")...))
 	})
@@ -193,13 +221,25 @@ func (c *corpus) paths() {
 	for _, p := range []string{
 		"/rest//a//b", "/rest/a/../b", "/rest/./b", "/rest/%2e%2e/rest", "/rest%2f", "/rest%5cb", "/rest\\b", "/rest/%41%7e%2d%5f", "/rest/%c3%a9", "/rest/\xc3\xa9", "/rest/%zz", "/rest/%", "/rest/%00",
 		"/rest;b=c", "/rest?b=c/../d", "/rest?x=%2e%2e", "/rest?q#frag", "/rest/a|b", "/rest/a\"b", "/rest/{b}", "/rest/a'b*(c)!$&,:=@~", "/rest/..;/b", "/rest/a b", "*", "rest", "?x", "/..", "/rest/\x7f",
+		"/rest?", "/rest??a", "/rest?a=b&a=c&=&", "/rest/%4", "/rest/%2F%2f", "/rest/%25", "/rest/%0d%0a", "/rest/.", "/rest/..", "/rest/...", "/rest/../../..", "/./rest", "/rest/;a=b/../c", "/rest#", "/rest/?#/a",
+		"http://" + routesHost + "?q", "http://" + routesHost + ":80/rest", "http://" + routesHost + ":81/rest", "http://ROUTES.twin/rest", "http://unknown.example/rest", "ws://" + routesHost + "/rest", "rest/a", "a:b", "//", "///rest",
 		"http://" + routesHost + "/rest?q", "http://" + routesHost, "HTTP://" + routesHost + "/rest", "https://" + routesHost + "/rest", "ftp://" + routesHost + "/rest", "http://user@" + routesHost + "/rest", "http:///rest", "//" + routesHost + "/rest",
 	} {
 		c.route("path/"+p, get(routesHost, p))
 	}
+	c.route("path/control", get(routesHost, "/rest/\x01"))
+	c.route("path/tab", get(routesHost, "/rest/\t"))
 	c.route("path/long", get(routesHost, "/rest/"+strings.Repeat("x", 9000)))
 	for _, p := range []string{"/a/../b", "//a//b", "/a%2fb", "/a/%2e%2e/b", "/a\\b", "/a#b", "/a?b#c"} {
 		c.in("path/"+p, nil, get(serverHost, p))
+	}
+	for _, to := range []string{"web.twin:80", routesHost + ":80", routesHost, "unknown.example:443", "/x", "*", "web.twin:0", "web.twin:99999"} {
+		c.route("method/CONNECT to "+to, "CONNECT "+to+" HTTP/1.1\r\nhost: "+to+"\r\nx-trial: {id}\r\n\r\n").quiet = badQuiet
+		c.in("method/CONNECT to "+to, nil, "CONNECT "+to+" HTTP/1.1\r\nhost: "+to+"\r\nx-trial: {id}\r\n\r\n").quiet = badQuiet
+	}
+	for _, m := range []string{"PATCH", "PURGE", "LINK", "QUERY", "MSEARCH", "SEARCH", "BREW", "A!B", "G", "PRI", "NOTIFY", "LOCK"} {
+		c.route("method/"+m, req(m, routesHost, plainPath))
+		c.in("method/"+m, nil, req(m, serverHost, "/x"))
 	}
 	for _, m := range []string{"DELETE", "OPTIONS", "TRACE", "PROPFIND", "FOO", "get", "M-SEARCH", "HEAD", "CONNECT"} {
 		c.route("method/"+m, req(m, routesHost, plainPath))
@@ -209,6 +249,12 @@ func (c *corpus) paths() {
 		c.route("version/"+name, strings.Replace(plain(), "HTTP/1.1", v, 1))
 		c.in("version/"+name, nil, strings.Replace(get(serverHost, "/x"), "HTTP/1.1", v, 1))
 	})
+	c.route("version/none, nor a space", strings.Replace(plain(), " HTTP/1.1", "", 1))
+	c.in("version/none, nor a space", nil, strings.Replace(get(serverHost, "/x"), " HTTP/1.1", "", 1))
+	c.in("version/1.0 without host", nil, "GET /x HTTP/1.0\r\nx-trial: {id}\r\n\r\n")
+	c.in("version/1.0 kept alive", nil, strings.Replace(get(serverHost, "/x", "connection: keep-alive"), "HTTP/1.1", "HTTP/1.0", 1))
+	c.in("version/1.0 with body", nil, strings.Replace(req("POST", serverHost, "/x", "content-length: 3"), "HTTP/1.1", "HTTP/1.0", 1)+"abc")
+	c.route("version/1.1 with space behind", strings.Replace(plain(), "HTTP/1.1", "HTTP/1.1 ", 1))
 }
 
 func (c *corpus) hosts() {

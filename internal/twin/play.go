@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/internal/testmesh"
@@ -42,6 +43,7 @@ type player struct {
 	foreign *pki.CA
 	// firstPort is the client's port of the first trial.
 	firstPort int
+	turns     map[string]*sync.Mutex // by what a trial wants for itself
 }
 
 // played is what a client saw, and its address on the connection.
@@ -56,7 +58,26 @@ func (p *player) play(ctx context.Context, t *trial, id string) (*played, error)
 	if from == "" {
 		from = "client"
 	}
-	c, err := p.dial(ctx, p.pods[from], t.to, id)
+	if t.alone != "" {
+		p.turns[t.alone].Lock()
+		defer p.turns[t.alone].Unlock()
+	}
+	for _, text := range t.beside {
+		other, err := p.open(ctx, p.pods[from], t.to, 0)
+		if err != nil {
+			return nil, fmt.Errorf("%s: dial beside: %w", t.name, err)
+		}
+		defer p.end(other)
+		if _, err := io.WriteString(other, strings.ReplaceAll(text, "{id}", id)); err != nil {
+			return nil, fmt.Errorf("%s: write beside: %w", t.name, err)
+		}
+		time.Sleep(3 * pause)
+	}
+	n, err := strconv.Atoi(id)
+	if err != nil {
+		return nil, err
+	}
+	c, err := p.open(ctx, p.pods[from], t.to, p.firstPort+n)
 	if err != nil {
 		return nil, fmt.Errorf("%s: dial %s: %w", t.name, t.to, err)
 	}
@@ -78,9 +99,18 @@ func (p *player) play(ctx context.Context, t *trial, id string) (*played, error)
 	return out, nil
 }
 
-// dial connects from a port of the trial's own, which tells its lines of the access
-// log apart from all others.
-func (p *player) dial(ctx context.Context, from *testmesh.Pod, to, id string) (net.Conn, error) {
+// end waits for the answer on a connection beside, so that the next trial finds none
+// under way, and closes it.
+func (p *player) end(c net.Conn) {
+	_ = c.SetReadDeadline(time.Now().Add(quietWait))
+	_, _ = c.Read(make([]byte, 4<<10))
+	_ = c.Close()
+	time.Sleep(pause)
+}
+
+// open connects from a port of the trial's own, which tells its lines of the access
+// log apart from all others; 0 leaves it to the kernel.
+func (p *player) open(ctx context.Context, from *testmesh.Pod, to string, own int) (net.Conn, error) {
 	host, port, err := net.SplitHostPort(to)
 	if err != nil {
 		return nil, err
@@ -89,13 +119,9 @@ func (p *player) dial(ctx context.Context, from *testmesh.Pod, to, id string) (n
 	if err != nil {
 		return nil, err
 	}
-	n, err := strconv.Atoi(id)
-	if err != nil {
-		return nil, err
-	}
 	ctx, cancel := context.WithTimeout(ctx, dialWait)
 	defer cancel()
-	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: from.Addr().AsSlice(), Port: p.firstPort + n}}
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: from.Addr().AsSlice(), Port: own}}
 	var c net.Conn
 	err = from.NetNS().Do(func() (err error) { // the address is literal, so this thread dials
 		c, err = d.DialContext(ctx, "tcp", net.JoinHostPort(addrs[0].String(), port))
@@ -193,7 +219,7 @@ func (c *call) bytes() {
 func (c *call) send() {
 	for i, part := range c.trial.send {
 		if i > 0 {
-			time.Sleep(pause)
+			time.Sleep(max(pause, c.trial.gap))
 		}
 		if _, err := io.WriteString(c.conn, c.fill(part)); err != nil {
 			return

@@ -90,12 +90,10 @@ func (t *town) compare(ctx context.Context, c Config, trials []trial) (*Report, 
 			return nil, err
 		}
 		a := alterations[kind]
-		altered := t.altered()
-		if len(altered) == 0 {
+		if len(t.altered()) == 0 {
 			return nil, fmt.Errorf("no route was altered by %q", kind)
 		}
 		found := report(c, trials, theirs, ours)
-		r.Altered = append(r.Altered, altered...)
 		r.Unseen = append(r.Unseen, a.unseen(kind, found)...)
 		say(c, "%s: %s %s: %d differences", kind, a.route, a.what, len(found.Open))
 	}
@@ -178,7 +176,7 @@ func (t *town) run(ctx context.Context, c Config, turn playing, trials []trial) 
 	began := time.Now()
 	scripts := map[string][]answer{}
 	for i := range trials {
-		scripts[number(i)] = trials[i].answers
+		scripts[number(i)], scripts[number(i)+"h"] = trials[i].answers, trials[i].besideAnswers
 	}
 	t.origin.begin(scripts)
 	results, err := t.playAll(ctx, turn.firstPort, trials)
@@ -194,7 +192,11 @@ func (t *town) run(ctx context.Context, c Config, turn playing, trials []trial) 
 	outcomes := make([]outcome, len(trials))
 	for i, r := range results {
 		o := r.parts
-		o.upstream(t.origin.attempts(number(i)))
+		attempts := t.origin.attempts(number(i))
+		if strings.Contains(trials[i].name, "/mirror/") { // who comes first is a race
+			slices.SortFunc(attempts, func(a, b attempt) int { return strings.Compare(a.pod, b.pod) })
+		}
+		o.upstream(attempts)
 		if trials[i].streams != nil { // streams end side by side, and are logged as they end
 			slices.Sort(lines[r.local])
 		}
@@ -214,7 +216,7 @@ var firstPorts = map[Proxy]int{Outrigger: 20000, Envoy: 24000}
 const alteredPorts = 22000
 
 func (t *town) playAll(ctx context.Context, firstPort int, trials []trial) ([]*played, error) {
-	player := &player{pods: t.pods, ca: t.mesh.CA, foreign: t.foreign, firstPort: firstPort}
+	player := &player{pods: t.pods, ca: t.mesh.CA, foreign: t.foreign, firstPort: firstPort, turns: turns(trials)}
 	results := make([]*played, len(trials))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(workers)
@@ -225,6 +227,15 @@ func (t *town) playAll(ctx context.Context, firstPort int, trials []trial) ([]*p
 		})
 	}
 	return results, g.Wait()
+}
+
+// turns has a lock for each thing that trials want for themselves.
+func turns(trials []trial) map[string]*sync.Mutex {
+	all := map[string]*sync.Mutex{}
+	for i := range trials {
+		all[trials[i].alone] = &sync.Mutex{}
+	}
+	return all
 }
 
 // number is a trial's id.

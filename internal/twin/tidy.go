@@ -23,6 +23,7 @@ var rules = []rule{
 	{"times of service differ, in the log", "log*.service_time", regexp.MustCompile(`^\d+$`), "<ms>"},
 	{"durations differ", "log*.duration", regexp.MustCompile(`^\d+$`), "<ms>"},
 	{"what is left of a time-out depends on the time spent", "upstream*.header x-envoy-expected-rq-timeout-ms", regexp.MustCompile(`^(\d+)\d\d$`), "${1}xx"},
+	{"a generated cookie is made of addresses and ports", "response.header set-cookie", regexp.MustCompile(`session="[0-9a-f]+"`), `session="<hash>"`},
 	{"certificates of the run", "*", regexp.MustCompile(`Hash=[0-9a-f]{64}`), "Hash=<hash>"},
 	{"clients' ports differ between runs", "*", regexp.MustCompile(`\b(10\.0\.\d+\.\d+|127\.0\.0\.\d+):(2[0-7]\d{3}|3[2-9]\d{3}|[45]\d{4}|6[0-5]\d{3})\b`), "$1:<port>"},
 }

@@ -16,12 +16,19 @@ type trial struct {
 	from, to string
 	// hello makes the client speak TLS first.
 	hello *hello
-	// send is written in parts with a pause between, for HTTP/1 and TCP.
+	// send is written in parts with a pause between, or a longer gap, for HTTP/1 and TCP.
 	send []string
+	gap  time.Duration
 	// streams are requests over HTTP/2, one after the other on one connection.
 	streams []stream
 	// answers are for the attempts that reach the server, the last for all further.
 	answers []answer
+	// beside are what other connections to the same address have sent before, a pause
+	// apart, and how they are answered. Their trial is {id}h. Trials that name the same
+	// thing in alone do not run at the same time.
+	beside        []string
+	besideAnswers []answer
+	alone         string
 	// want is how many final responses are awaited, 0 means 1; raw means that what
 	// comes back is no HTTP.
 	want int

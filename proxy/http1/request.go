@@ -80,6 +80,9 @@ func (p *requestParser) requestLine(b []byte, r *httpmsg.Request) (string, int, 
 	if c := b[i]; c < ' ' && c != '\t' && c != '\r' && c != '\n' || c == 0x7f {
 		return "", 0, errCharacters
 	}
+	if b[i] == '\r' && i > start {
+		return "", 0, unversioned(b, i)
+	}
 	if b[i] != ' ' || i == start {
 		return "", 0, errSyntax
 	}
@@ -93,8 +96,8 @@ const protocolLen = len("HTTP/1.1")
 // version reads the protocol and the end of the request line. Any other version
 // than 1.1 is treated as 1.0, as Envoy does, but only 1.0 can be admitted.
 func (p *requestParser) version(b []byte, i int, r *httpmsg.Request) (int, error) {
-	if i < len(b) && b[i] == '\r' { // none, which is of old
-		return 0, errLowVersion
+	if i < len(b) && b[i] == '\r' {
+		return 0, unversioned(b, i)
 	}
 	v := b[i:min(len(b), i+protocolLen)]
 	const shape = "HTTP/"
@@ -124,6 +127,14 @@ func (p *requestParser) version(b []byte, i int, r *httpmsg.Request) (int, error
 		return 0, errSyntax
 	}
 	return lineEnd(b, i)
+}
+
+// unversioned is what a request line is that ends where its version should be.
+func unversioned(b []byte, i int) error {
+	if _, err := lineEnd(b, i); err != nil {
+		return err
+	}
+	return errLowVersion
 }
 
 func digit(c byte) bool { return c-'0' <= 9 }
@@ -230,8 +241,8 @@ func (p *requestParser) target(r *httpmsg.Request, target string) error {
 // hasPort reports that a target is an authority with a port, as CONNECT needs it.
 func hasPort(target string) bool {
 	i := strings.LastIndexByte(target, ':')
-	_, ok := parseLength(target[i+1:])
-	return i > 0 && ok && strings.IndexByte(target, '/') < 0
+	port, ok := parseLength(target[i+1:])
+	return i > 0 && ok && port <= 1<<16-1 && strings.IndexByte(target, '/') < 0
 }
 
 // absolute reads a target in absolute form, whose authority replaces the Host

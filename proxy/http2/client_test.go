@@ -48,6 +48,7 @@ func TestUpstreamFailures(t *testing.T) {
 		"connection":  {func(p *peer, id uint32) { p.headers(id, true, ":status", "200", "connection", "close") }, flow.KindProtocol, flow.UpstreamProtocolError, flow.RetryReset},
 		"data first":  {func(p *peer, id uint32) { _ = p.WriteData(id, true, []byte("x")) }, flow.KindProtocol, flow.UpstreamProtocolError, flow.RetryReset},
 		"short":       {func(p *peer, id uint32) { p.headers(id, true, ":status", "200", "content-length", "3") }, flow.KindProtocol, flow.UpstreamProtocolError, flow.RetryReset},
+		"204 length":  {func(p *peer, id uint32) { p.headers(id, false, ":status", "204", "content-length", "3") }, flow.KindProtocol, flow.UpstreamProtocolError, flow.RetryReset},
 		"even stream": {func(p *peer, _ uint32) { p.headers(2, true, ":status", "200") }, flow.KindProtocol, flow.UpstreamProtocolError, flow.RetryReset},
 		"too large": {func(p *peer, id uint32) {
 			h := []string{":status", "200"}
@@ -65,6 +66,49 @@ func TestUpstreamFailures(t *testing.T) {
 			fe, ok := flow.AsError(bounded(t, "the end", got).err)
 			if !ok || fe.Side != flow.SideUpstream || fe.Kind != c.kind || fe.Flag != c.flag || fe.Retry != c.retry {
 				t.Errorf("got %+v", fe)
+			}
+		})
+	}
+}
+
+// A response may by its nature have no content (RFC 9110 section 6.4.1), whatever
+// length it announces.
+func TestContentThatNoResponseHas(t *testing.T) {
+	for name, c := range map[string]struct {
+		method string
+		head   []string
+	}{
+		"to HEAD":                     {"HEAD", []string{":status", "200"}},
+		"to HEAD, with its length":    {"HEAD", []string{":status", "200", "content-length", "5"}},
+		"no content":                  {"GET", []string{":status", "204"}},
+		"not modified":                {"GET", []string{":status", "304"}},
+		"not modified, with a length": {"GET", []string{":status", "304", "content-length", "5"}},
+	} {
+		exchange := func(t *testing.T, content string) (*peer, uint32, <-chan outcome) {
+			p, up := upstream(t, http2.ClientOptions{})
+			r := get("/")
+			r.Method = c.method
+			got := ask(t, up, r)
+			p.preface()
+			id := p.head(0)
+			p.headers(id, false, c.head...)
+			_ = p.WriteData(id, true, []byte(content))
+			return p, id, got
+		}
+		t.Run(name, func(t *testing.T) {
+			p, id, got := exchange(t, "hello")
+			if code := p.reset(id); code != xhttp2.ErrCodeProtocol {
+				t.Errorf("reset with %v", code)
+			}
+			out := bounded(t, "the end", got)
+			if fe, ok := flow.AsError(out.err); !ok || fe.Flag != flow.UpstreamProtocolError {
+				t.Errorf("got %q, %v", out.body, out.err)
+			}
+		})
+		t.Run(name+", and there is none", func(t *testing.T) {
+			_, _, got := exchange(t, "")
+			if out := bounded(t, "the end", got); out.err != nil || out.body != "" {
+				t.Errorf("got %q, %v", out.body, out.err)
 			}
 		})
 	}

@@ -245,6 +245,12 @@ func (s *ClientStream) await(r *httpmsg.Request, limit int64) error {
 	}
 }
 
+// contentless reports a response that has no content, whatever it announces (RFC 9110
+// section 6.4.1).
+func (s *ClientStream) contentless(status int) bool {
+	return s.req.Method == "HEAD" || status == 304 || status == 204 && !tunnels(s.req)
+}
+
 // bodied reports whether content-length announces what will come.
 func (s *ClientStream) bodied(status int) bool {
 	return s.req.Method != "HEAD" && status != 304 && (!tunnels(s.req) || status >= 300)
@@ -266,7 +272,7 @@ func (s *ClientStream) respondLocked(h *headParser) {
 			s.interims = append(s.interims, interim{h.status, s.c.spare})
 			s.c.spare = httpmsg.Header{}
 		}
-	case h.end && h.length > 0 && s.bodied(h.status):
+	case h.length > 0 && (h.end || h.status == 204) && s.bodied(h.status):
 		h.refuse(violation(detailMessage))
 	default:
 		s.answered = true
@@ -278,6 +284,9 @@ func (s *ClientStream) respondLocked(h *headParser) {
 			if h.end && h.length < 0 {
 				s.res.ContentLength = 0
 			}
+		}
+		if s.contentless(h.status) {
+			s.in.announced = 0
 		}
 	}
 }

@@ -229,7 +229,7 @@ func (c *conn) readHeaders(id uint32, n int, flags byte) error {
 	pad := 0
 	if flags&flagPadded != 0 {
 		if len(b) == 0 {
-			return connError(codeProtocol, detailProtocol)
+			return connError(codeFrameSize, detailProtocol)
 		}
 		pad, b = int(b[0]), b[1:]
 	}

@@ -194,3 +194,24 @@ func TestSettingsThatKeepMovingWindowsEndTheConnection(t *testing.T) {
 		t.Error("Serve returned no error")
 	}
 }
+
+// A frame that says that it is padded, and has no byte to say by how much, is an error
+// at once: what comes next belongs to the next frame (RFC 9113 section 4.2).
+func TestPaddedFrameWithoutALength(t *testing.T) {
+	for name, c := range map[string]struct {
+		kind  xhttp2.FrameType
+		flags xhttp2.Flags
+	}{
+		"content": {xhttp2.FrameData, xhttp2.FlagDataPadded},
+		"a head":  {xhttp2.FrameHeaders, xhttp2.FlagHeadersPadded | xhttp2.FlagHeadersEndHeaders},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, _, _ := downstream(t, http2.ServerOptions{}, ok200)
+			_ = p.conn.SetDeadline(time.Now().Add(3 * time.Second))
+			_ = p.WriteRawFrame(c.kind, c.flags, 1, nil)
+			if code, said := p.goAway(); !said || code != xhttp2.ErrCodeFrameSize {
+				t.Errorf("ended with %v, %v", code, said)
+			}
+		})
+	}
+}

@@ -94,6 +94,9 @@ func (c *conn) empty(n int, ends bool) error {
 func (c *conn) readData(id uint32, n int, flags byte) error {
 	pad, length := 0, n
 	if flags&flagPadded != 0 {
+		if n == 0 {
+			return connError(codeFrameSize, detailProtocol)
+		}
 		b, err := c.in.peek(1)
 		if err != nil {
 			return err

@@ -16,6 +16,9 @@ func (c *Compiler) policy(s scope, m *clusterv3.Cluster) lb.Policy {
 		s.in("load_balancing_policy").fail("is not supported")
 	}
 	commonPolicy(s.in("common_lb_config"), m.GetCommonLbConfig(), &p)
+	if p.Hashing.ByHostname && m.GetType() != clusterv3.Cluster_STRICT_DNS {
+		s.in("common_lb_config.consistent_hashing_lb_config.use_hostname_for_hashing").fail("is for clusters of type STRICT_DNS")
+	}
 	switch m.GetLbPolicy() {
 	case clusterv3.Cluster_ROUND_ROBIN:
 		p.Kind = lb.RoundRobin

@@ -2,7 +2,6 @@ package compile
 
 import (
 	"context"
-	"maps"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -16,9 +15,6 @@ import (
 	"github.com/outrigger-mesh/outrigger/route"
 	"github.com/outrigger-mesh/outrigger/xds"
 )
-
-// maxHosts bounds the hosts that a table remembers.
-const maxHosts = 4096
 
 // routesWait is how long a request waits for a route configuration that has never
 // arrived.
@@ -41,9 +37,9 @@ type routeTable struct {
 
 // routeState is what a table knows of one version of its route configuration.
 type routeState struct {
-	// byHost and byDigest are replaced by larger copies when one is added.
-	byHost atomic.Pointer[map[string]*ruleHost]
-	byID   atomic.Pointer[map[uint64]builtHost]
+	byHost remembered[string, *ruleHost] // by the domains that requests have named
+	byID   remembered[uint64, builtHost]
+	wild   recent[*ruleHost] // by names that a wildcard took in
 
 	// guarded by the compiler's lock
 	level   *routeLevel
@@ -60,10 +56,7 @@ type builtHost struct {
 func (b builtHost) names(host string) bool { return slices.Contains(b.domains, host) }
 
 func newRouteState(level *routeLevel, earlier map[uint64]builtHost) *routeState {
-	st := &routeState{level: level, earlier: earlier}
-	st.byHost.Store(&map[string]*ruleHost{})
-	st.byID.Store(&map[uint64]builtHost{})
-	return st
+	return &routeState{level: level, earlier: earlier}
 }
 
 // routes finds or makes the live table of a name. The lock is held.
@@ -80,11 +73,15 @@ func (c *Compiler) routes(name string) *routeTable {
 // Match finds the rule of a request.
 func (t *routeTable) Match(r *httpmsg.Request, random uint64) (*proxy.Rule, bool) {
 	host := route.HostOnly(r.Authority)
-	v := (*t.now.Load().byHost.Load())[host]
-	if v == nil {
-		if v = t.find(host); v == nil {
-			return nil, false
+	st := t.now.Load()
+	v, ok := st.byHost.get(host)
+	if !ok {
+		if v, ok = st.wild.get(host); !ok {
+			v = t.find(host)
 		}
+	}
+	if v == nil {
+		return nil, false
 	}
 	return v.Match(r, random)
 }
@@ -92,8 +89,10 @@ func (t *routeTable) Match(r *httpmsg.Request, random uint64) (*proxy.Rule, bool
 // find looks a host up that is not remembered, and has its virtual host built
 // where nobody asked for it before.
 func (t *routeTable) find(host string) *ruleHost {
+	st := t.now.Load() // before the store is asked: what is remembered may be older than it, never newer
 	if ref, ok := t.c.store.Lookup(t.name, host); ok {
-		if e, built := (*t.now.Load().byID.Load())[ref.ID]; built && !e.names(host) {
+		if e, built := st.byID.get(ref.ID); built && !e.names(host) {
+			st.wild.put(host, e.host)
 			return e.host
 		}
 	}
@@ -118,29 +117,18 @@ func (t *routeTable) build(host string) (*ruleHost, error) {
 		}
 		return nil, nil
 	}
-	e, ok := (*st.byID.Load())[ref.ID]
+	e, ok := st.byID.get(ref.ID)
 	if !ok {
 		var err error
 		if e, err = t.compile(st, ref); err != nil {
 			return nil, err
 		}
-		st.byID.Store(withEntry(*st.byID.Load(), ref.ID, e))
+		st.byID.add(ref.ID, e)
 	}
 	if e.names(host) { // what a wildcard takes in has no end
-		st.byHost.Store(withEntry(*st.byHost.Load(), strings.Clone(host), e.host))
+		st.byHost.add(strings.Clone(host), e.host)
 	}
 	return e.host, nil
-}
-
-// withEntry copies a map with one more entry; a map that has grown too large is
-// begun again.
-func withEntry[K comparable, V any](old map[K]V, key K, v V) *map[K]V {
-	next := make(map[K]V, len(old)+1)
-	if len(old) < maxHosts {
-		maps.Copy(next, old)
-	}
-	next[key] = v
-	return &next
 }
 
 func (t *routeTable) compile(st *routeState, ref xds.VHostRef) (builtHost, error) {
@@ -208,6 +196,6 @@ func (c *Compiler) routesChanged(changed, removed []string) {
 			t.now.Store(newRouteState(nil, nil))
 			continue
 		}
-		t.now.Store(newRouteState(old.level, *old.byID.Load()))
+		t.now.Store(newRouteState(old.level, old.byID.all()))
 	}
 }
