@@ -13,6 +13,8 @@ import (
 const (
 	// maxRepeats bounds how often one exchange is repeated beside its retry policy.
 	maxRepeats = 3
+	// maxUnanswered bounds those of requests that an upstream may have seen.
+	maxUnanswered = 2
 	// repeatLimit is how much of a request's body is kept where there is no retry
 	// policy: what outgrows it is sent once.
 	repeatLimit = buffer.Medium
@@ -78,7 +80,7 @@ func (x *Exchange) mayHaveEnded(c *upstream.Cluster, ep *lb.Endpoint) bool {
 		return false
 	}
 	if x.trip.stream.Reused() || x.trip.repeats > 0 {
-		return true
+		return x.trip.repeats < maxUnanswered
 	}
 	x.closeStream()
 	ctx, stop := context.WithTimeout(x.Context(), goneAfter)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -220,12 +221,15 @@ type ports struct{ held []net.Listener }
 
 func (p *ports) take(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 { // below those that connections are given
+		l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(18000+rand.IntN(12000)))
+		if err == nil {
+			p.held = append(p.held, l)
+			return portOf(l)
+		}
 	}
-	p.held = append(p.held, l)
-	return portOf(l)
+	t.Fatal("no port is free")
+	return 0
 }
 
 func (p *ports) letGo() {

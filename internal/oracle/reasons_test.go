@@ -56,6 +56,7 @@ var reasons = []family{
 	{regexp.MustCompile(`^ten/keep-alive twice`), "a connection that was refused ends"},
 	{regexp.MustCompile(`^body/after fin|^reply/client half`), "a downstream that has only ended its own direction may get its answer"},
 	{regexp.MustCompile(`^body/chunked|chunked post|^pipelined`), "chunks are passed on as they come"},
+	{regexp.MustCompile(`^reply/inbound close`), "the end of a kept connection is no answer: what is idempotent is sent again"},
 	{regexp.MustCompile(`^(route|reply)/|^act/mirror /(direct|of-unknown) with`), "a connection whose request is complete is kept"},
 	{regexp.MustCompile(`.`), "open"},
 }
