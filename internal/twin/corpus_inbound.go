@@ -94,7 +94,7 @@ func (c *corpus) tcp() {
 		add(s.name+" echo", s.at, nil, hi, "abc", "def")
 		add(s.name+" half close", s.at, nil, hi+"abc").after = "fin"
 		t := add(s.name+" reset", s.at, nil, hi+"abc")
-		t.after, t.loose = "reset", []string{"end", "upstream*.end", "response.bytes"}
+		t.after, t.gap, t.loose = "reset", 10*pause, []string{"end", "upstream*.end", "response.bytes"}
 		add(s.name+" answered and closed", s.at, []answer{{raw: []string{"one", "two"}, end: "close"}}, hi).loose = []string{"upstream*.end"}
 		add(s.name+" reset by the server", s.at, []answer{{raw: []string{""}, end: "reset"}}, hi)
 		add(s.name+" 100 KB", s.at, nil, hi, string(make([]byte, 100_000)))

@@ -231,7 +231,7 @@ func (c *call) send() {
 			_ = w.CloseWrite()
 		}
 	case "reset":
-		time.Sleep(pause)
+		time.Sleep(max(pause, c.trial.gap))
 		_ = c.tcp.SetLinger(0)
 		_ = c.tcp.Close()
 	}

@@ -80,7 +80,7 @@ func (p *requestParser) requestLine(b []byte, r *httpmsg.Request) (string, int, 
 	if c := b[i]; c < ' ' && c != '\t' && c != '\r' && c != '\n' || c == 0x7f {
 		return "", 0, errCharacters
 	}
-	if b[i] == '\r' && i > start {
+	if b[i] == '\r' && b[start] == '/' {
 		return "", 0, unversioned(b, i)
 	}
 	if b[i] != ' ' || i == start {

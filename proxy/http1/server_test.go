@@ -89,6 +89,7 @@ func TestRequestHeads(t *testing.T) {
 		{name: "trailing space in request line", raw: "GET / HTTP/1.1 \r\nHost: h\r\n\r\n", status: 400, details: "http1.codec_error"},
 		{name: "control character in target", raw: "GET /\x01 HTTP/1.1\r\nHost: h\r\n\r\n", status: 400, details: "http1.invalid_characters"},
 		{name: "no protocol", raw: "GET /\r\nHost: h\r\n\r\n", status: 426, details: "low_version"},
+		{name: "no target", raw: "GET HTTP/1.1\r\nHost: h\r\n\r\n", status: 400, details: "http1.codec_error"},
 		{name: "bare CR in target", raw: "GET /a\rb HTTP/1.1\r\nHost: h\r\n\r\n", status: 400, details: "http1.codec_error"},
 		{name: "CONNECT to no port", raw: "CONNECT h:65536 HTTP/1.1\r\nHost: h\r\n\r\n", status: 400, details: "http1.invalid_url"},
 		{name: "lower-case protocol", raw: "GET / http/1.1\r\nHost: h\r\n\r\n", status: 400, details: "http1.codec_error"},
