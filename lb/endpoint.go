@@ -35,6 +35,21 @@ func (h Health) String() string {
 	}
 }
 
+// HealthSet is a set of states of health.
+type HealthSet uint8
+
+// Healths makes a set.
+func Healths(all ...Health) HealthSet {
+	var s HealthSet
+	for _, h := range all {
+		s |= 1 << h
+	}
+	return s
+}
+
+// Has reports whether a state is in the set.
+func (s HealthSet) Has(h Health) bool { return s>>h&1 == 1 }
+
 // EndpointSpec is one endpoint as an update describes it. It is immutable once it
 // was given to NewSet.
 type EndpointSpec struct {

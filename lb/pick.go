@@ -17,6 +17,10 @@ type Hint struct {
 	// land elsewhere.
 	Hash   uint64
 	Hashed bool
+	// Prefer is the endpoint to take, whatever the policy, if the policy's Override
+	// admits its health. It counts for one pick. Strict wants no other.
+	Prefer netip.AddrPort
+	Strict bool
 	// Active is the number of the cluster's requests in progress, for policies that
 	// balance.
 	Active int64
@@ -36,6 +40,11 @@ type Hint struct {
 // Pick chooses an endpoint, or returns ErrNoEndpoint.
 func (s *Set) Pick(h *Hint) (*Endpoint, error) {
 	h.Panicked = false
+	if h.Prefer.IsValid() {
+		if e := s.preferred(h); e != nil || h.Strict {
+			return e, orNone(e)
+		}
+	}
 	if s.policy.hashes() {
 		return s.pickByHash(h)
 	}
@@ -54,6 +63,37 @@ func (s *Set) Pick(h *Hint) (*Endpoint, error) {
 			return e, nil
 		}
 	}
+}
+
+// preferred finds the endpoint that the hint asks for, and clears that.
+func (s *Set) preferred(h *Hint) *Endpoint {
+	want := h.Prefer
+	h.Prefer = netip.AddrPort{}
+	i, ok := s.byAddr()[want]
+	if !ok || !s.policy.Override.Has(s.endpoints[i].Health()) {
+		return nil
+	}
+	return s.endpoints[i]
+}
+
+func orNone(e *Endpoint) error {
+	if e == nil {
+		return ErrNoEndpoint
+	}
+	return nil
+}
+
+// byAddr finds endpoints by address. Most clusters are never asked.
+func (s *Set) byAddr() map[netip.AddrPort]int {
+	if m := s.addrs.Load(); m != nil {
+		return *m
+	}
+	m := make(map[netip.AddrPort]int, len(s.endpoints))
+	for i, e := range s.endpoints {
+		m[e.Addr()] = i
+	}
+	s.addrs.Store(&m)
+	return m
 }
 
 // pickByHash looks the hash up, and further on for each endpoint that was tried.

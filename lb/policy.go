@@ -64,6 +64,9 @@ type Policy struct {
 	LocalityWeighted bool
 	// FailOnPanic answers with ErrNoEndpoint where there would be panic.
 	FailOnPanic bool
+	// Override are the states of health in which an endpoint that a request names is
+	// taken; none means Unknown, Healthy and Degraded.
+	Override HealthSet
 	// Locality is where this proxy is; it comes first among the localities.
 	Locality string
 }
@@ -78,6 +81,9 @@ func (p Policy) withDefaults() Policy {
 		p.Overprovisioning = DefaultOverprovisioning
 	}
 	p.PanicThreshold = min(math.Trunc(p.PanicThreshold), 100)
+	if p.Override == 0 {
+		p.Override = Healths(Unknown, Healthy, Degraded)
+	}
 	p.Hashing = p.Hashing.withDefaults()
 	return p
 }

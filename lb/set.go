@@ -2,7 +2,9 @@ package lb
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
+	"sync/atomic"
 	"time"
 )
 
@@ -15,6 +17,8 @@ type Set struct {
 	shares    []share
 	epoch     time.Time // what times are counted from in this set and those after it
 	kept      map[start]kept
+
+	addrs atomic.Pointer[map[netip.AddrPort]int] // made when somebody asks for an address
 }
 
 // NewSet builds a set from specs, which it keeps. Endpoints of prev that are still

@@ -44,6 +44,7 @@ type trip struct {
 	hint    lb.Hint
 	tried   [4]*lb.Endpoint
 	cookies []string // set-cookie fields for the response
+	prefer  preference
 	// sent is set when a 1xx response went downstream: no more retries.
 	sent bool
 	// repeats is how many attempts were made again beside the retry policy.

@@ -38,6 +38,7 @@ func (h *HTTP) forward(x *Exchange) error {
 		x.mirror()
 	}
 	x.trip.hint = lb.Hint{OrigDst: x.Conn.OriginalDst, MaxPicks: 1, Tried: x.trip.tried[:0]}
+	x.trip.hint.Prefer, x.trip.hint.Strict = x.trip.prefer.endpoint, x.trip.prefer.strict
 	if len(rule.Hash) > 0 && w.Cluster.Endpoints().Hashes() {
 		x.trip.hint.Hash, x.trip.hint.Hashed = x.hash(rule.Hash)
 	}

@@ -62,8 +62,8 @@ func CookieAttributes(path string, pairs ...[2]string) string {
 	return b.String()
 }
 
-// setCookie is the value of a set-cookie field, as Envoy writes it.
-func (c *NewCookie) setCookie(name, value string) string {
+// SetCookie is the value of a set-cookie field, as Envoy writes it.
+func (c *NewCookie) SetCookie(name, value string) string {
 	age := ""
 	if s := int64(c.TTL / time.Second); s != 0 {
 		age = "; Max-Age=" + strconv.FormatInt(s, 10)
@@ -137,7 +137,7 @@ func hashHeader(r *httpmsg.Request, p *HashPolicy) (uint64, bool) {
 // hashCookie hashes a cookie's value, or that of a new one, which is the same for all
 // requests of a connection.
 func (x *Exchange) hashCookie(p *HashPolicy) (uint64, bool) {
-	if v := cookieValue(&x.Request.Header, p.Name); v != "" {
+	if v := CookieValue(&x.Request.Header, p.Name); v != "" {
 		return lb.Hash(v, 0), true
 	}
 	if p.Cookie == nil {
@@ -146,7 +146,7 @@ func (x *Exchange) hashCookie(p *HashPolicy) (uint64, bool) {
 	var room [128]byte
 	text := x.Conn.Destination().AppendTo(x.Conn.Remote.AppendTo(room[:0]))
 	value := hex64(lb.Hash(text, 0))
-	x.trip.cookies = append(x.trip.cookies, p.Cookie.setCookie(p.Name, value))
+	x.trip.cookies = append(x.trip.cookies, p.Cookie.SetCookie(p.Name, value))
 	return lb.Hash(value, 0), true
 }
 
@@ -159,8 +159,8 @@ func hex64(v uint64) string {
 	return string(b[:])
 }
 
-// cookieValue is the value of the first cookie of a name, without its quotes.
-func cookieValue(h *httpmsg.Header, name string) string {
+// CookieValue is the value of the first cookie of a name, without its quotes.
+func CookieValue(h *httpmsg.Header, name string) string {
 	for i := range h.Fields {
 		if h.Fields[i].Name != "cookie" {
 			continue

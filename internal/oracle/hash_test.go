@@ -4,6 +4,7 @@ package oracle_test
 
 import (
 	"bufio"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -125,6 +126,31 @@ var hashRoutes = map[string][]object{
 	}}}},
 }
 
+const sessionFilter = "envoy.filters.http.stateful_session"
+
+// sessionRoutes are the ways to stay with an endpoint, by name.
+var sessionRoutes = map[string]object{
+	"stay-cookie": byCookie(object{"name": "s", "path": "/stay-cookie"}, false),
+	"stay-brief":  byCookie(object{"name": "s", "path": "/stay-brief/", "attributes": []object{{"name": "SameSite", "value": "Lax"}}}, false),
+	"stay-strict": byCookie(object{"name": "s"}, true),
+	"stay-header": {"stateful_session": object{"session_state": object{
+		"name": "envoy.http.stateful_session.header",
+		"typed_config": object{
+			"@type": "type.googleapis.com/envoy.extensions.http.stateful_session.header.v3.HeaderBasedSessionState", "name": "X-Session",
+		},
+	}}},
+	"stay-off": {"disabled": true},
+}
+
+func byCookie(cookie object, strict bool) object {
+	return object{"stateful_session": object{"strict": strict, "session_state": object{
+		"name": "envoy.http.stateful_session.cookie",
+		"typed_config": object{
+			"@type": "type.googleapis.com/envoy.extensions.http.stateful_session.cookie.v3.CookieBasedSessionState", "cookie": cookie,
+		},
+	}}}
+}
+
 func hashBootstrap(t *testing.T, listen, upstream int) []byte {
 	t.Helper()
 	var clusters, routes []object
@@ -141,11 +167,21 @@ func hashBootstrap(t *testing.T, listen, upstream int) []byte {
 			"route": object{"cluster": "MAGLEV-100", "hash_policy": policies},
 		})
 	}
+	for name, state := range sessionRoutes {
+		state["@type"] = "type.googleapis.com/envoy.extensions.filters.http.stateful_session.v3.StatefulSessionPerRoute"
+		routes = append(routes, object{
+			"match": object{"prefix": "/" + name}, "route": object{"cluster": "MAGLEV-unhealthy", "hash_policy": hashRoutes["header"]},
+			"typed_per_filter_config": object{sessionFilter: state},
+		})
+	}
 	manager := object{
 		"@type":       "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
 		"stat_prefix": "hash", "use_remote_address": true, "xff_num_trusted_hops": 1,
 		"route_config": object{"name": "hash", "virtual_hosts": []object{{"name": "all", "domains": []string{"*"}, "routes": routes}}},
-		"http_filters": []object{{"name": "envoy.filters.http.router", "typed_config": object{"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}},
+		"http_filters": []object{{
+			"name":         sessionFilter,
+			"typed_config": object{"@type": "type.googleapis.com/envoy.extensions.filters.http.stateful_session.v3.StatefulSession"},
+		}, {"name": "envoy.filters.http.router", "typed_config": object{"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}},
 	}
 	b, err := json.Marshal(object{"static_resources": object{
 		"clusters": clusters,
@@ -213,42 +249,48 @@ func newAsker(t *testing.T, port int) *asker {
 
 // ask returns the endpoint that answered, and the cookies that came along.
 func (a *asker) ask(path string, lines ...string) (endpoint string, cookies []string, err error) {
+	resp, body, err := a.exchange(path, lines...)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		return "", nil, fmt.Errorf("%v: %s %w", resp, body, err)
+	}
+	return body, resp.Header["Set-Cookie"], nil
+}
+
+func (a *asker) exchange(path string, lines ...string) (*http.Response, string, error) {
 	head := "GET " + path + " HTTP/1.1\r\nhost: a.example\r\n"
 	for _, l := range lines {
 		head += l + "\r\n"
 	}
 	if _, err := io.WriteString(a.conn, head+"\r\n"); err != nil {
-		return "", nil, err
+		return nil, "", err
 	}
 	resp, err := http.ReadResponse(a.in, nil)
 	if err != nil {
-		return "", nil, err
+		return nil, "", err
 	}
 	body, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK {
-		return "", nil, fmt.Errorf("%s: %s %w", resp.Status, body, err)
-	}
-	return string(body), resp.Header["Set-Cookie"], nil
+	return resp, string(body), err
 }
 
-// startHashing runs both proxies and returns their ports, Envoy's first.
-func startHashing(t *testing.T) (envoy, ours int) {
+// startHashing runs both proxies and returns their ports, Envoy's first, and that of the
+// endpoints.
+func startHashing(t *testing.T) (envoy, ours, up int) {
 	t.Helper()
 	binary := os.Getenv("OUTRIGGER_ENVOY")
 	if binary == "" {
 		t.Skip("OUTRIGGER_ENVOY names no Envoy binary to compare with")
 	}
-	up := tellAddress(t)
+	up = tellAddress(t)
 	envoy, ours = freePort(t), freePort(t)
 	runEnvoy(t, binary, hashBootstrap(t, envoy, up))
 	runOutrigger(t, newPKI(t), hashBootstrap(t, ours, up))
-	return envoy, ours
+	return envoy, ours, up
 }
 
 // TestKeysGoWhereEnvoySendsThem sends 10,000 keys through both proxies to each
 // cluster.
 func TestKeysGoWhereEnvoySendsThem(t *testing.T) {
-	envoy, ours := startHashing(t)
+	envoy, ours, _ := startHashing(t)
 	const keys, lanes = 10000, 4
 	for _, h := range hashedClusters() {
 		t.Run(h.name, func(t *testing.T) {
@@ -285,7 +327,7 @@ func TestKeysGoWhereEnvoySendsThem(t *testing.T) {
 
 // TestRequestsAreHashedAsByEnvoy compares what requests are hashed by.
 func TestRequestsAreHashedAsByEnvoy(t *testing.T) {
-	envoy, ours := startHashing(t)
+	envoy, ours, _ := startHashing(t)
 	a, b := newAsker(t, envoy), newAsker(t, ours)
 	for path, heads := range map[string][][]string{
 		"/header":        {{"x-key: b", "x-key: a"}, {"X-Key: a", "x-key: b"}, {"x-key: a,b"}, {"x-key:"}, {"x-key: a", "x-other: b", "x-key: "}},
@@ -349,6 +391,51 @@ func TestRequestsAreHashedAsByEnvoy(t *testing.T) {
 			}[path]
 			if len(cookies) != 1 || cookies[0] != want {
 				t.Errorf("%s gives cookies %q, want %q", name, cookies, want)
+			}
+		}
+	}
+}
+
+// TestSessionsStayAsInEnvoy compares where requests go that name an endpoint.
+func TestSessionsStayAsInEnvoy(t *testing.T) {
+	envoy, ours, up := startHashing(t)
+	a, b := newAsker(t, envoy), newAsker(t, ours)
+	at := func(n int) string { return fmt.Sprintf("127.10.0.%d:%d", n, up) }
+	text := func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
+	message := func(s string) string { return text("\n" + string(rune(len(s))) + s) }
+	cookie := func(value string) []string { return []string{"x-key: 1", "cookie: s=" + value} }
+	for path, heads := range map[string][][]string{
+		"/stay-cookie": {
+			{"x-key: 1"},
+			cookie(message(at(1))), cookie(`"` + message(at(2)) + `"`), cookie(message(at(3))), cookie(text(at(5))),
+			cookie(message(at(4))), cookie(message(at(8))), // unhealthy and draining
+			cookie(message("10.9.9.9:1")), cookie(message("junk")), cookie("junk"), cookie(message("")), cookie("%%%"),
+			cookie(text("\n" + string(rune(len(at(6)))) + at(6) + "\x10\x00")),
+		},
+		"/stay-cookies": {cookie(message(at(1)))},
+		"/stay-cookie/": {cookie(message(at(1))), {"x-key: 1"}},
+		"/stay-brief/x": {cookie(message(at(1))), {"x-key: 1"}},
+		"/stay-brief":   {cookie(message(at(1)))},
+		"/stay-strict":  {cookie(message(at(1))), cookie(message(at(4))), cookie(message("10.9.9.9:1")), {"x-key: 1"}},
+		"/stay-header": {
+			{"x-key: 1", "x-session: " + text(at(1))}, {"x-key: 1", "X-Session: " + text(at(4))}, {"x-key: 1", "x-session: junk"}, {"x-key: 1"},
+		},
+		"/stay-off": {cookie(message(at(1)))},
+	} {
+		for _, head := range heads {
+			theirs, where, err := a.exchange(path, head...)
+			if err != nil {
+				t.Fatalf("envoy, %s %q: %v", path, head, err)
+			}
+			own, here, err := b.exchange(path, head...)
+			if err != nil {
+				t.Fatalf("outrigger, %s %q: %v", path, head, err)
+			}
+			show := func(r *http.Response, body string) string {
+				return fmt.Sprint(r.StatusCode, body, r.Header["Set-Cookie"], r.Header["X-Session"])
+			}
+			if want, got := show(theirs, where), show(own, here); got != want {
+				t.Errorf("%s %q: Envoy %s, Outrigger %s", path, head, want, got)
 			}
 		}
 	}

@@ -33,7 +33,6 @@ var harmlessHTTPFilters = []string{
 	"envoy.extensions.filters.http.compressor.v3.Compressor",
 	"envoy.extensions.filters.http.decompressor.v3.Decompressor",
 	"envoy.extensions.filters.http.grpc_web.v3.GrpcWeb",
-	"envoy.extensions.filters.http.stateful_session.v3.StatefulSession",
 	"envoy.extensions.filters.http.tap.v3.Tap",
 }
 

@@ -212,6 +212,8 @@ func (c *Compiler) httpFilter(s scope, spec *proxy.HTTPSpec, f *hcmv3.HttpFilter
 	case kind == luaType: // a script has no word on what its failing means
 		c.ignored("lua script " + f.GetName())
 		install(spec, f, filter.Closed{})
+	case kind == sessionType:
+		install(spec, f, c.sessions(s.in("typed_config"), f))
 	case slices.Contains(passiveHTTPFilters, kind):
 	case (f.GetIsOptional() || f.GetDisabled()) && slices.Contains(harmlessHTTPFilters, kind):
 		c.ignored("http filter " + f.GetName())

@@ -45,6 +45,9 @@ func commonPolicy(s scope, m *clusterv3.Cluster_CommonLbConfig, p *lb.Policy) {
 		p.PanicThreshold = t.GetValue()
 	}
 	p.FailOnPanic = m.GetZoneAwareLbConfig().GetFailTrafficOnPanic()
+	for _, h := range m.GetOverrideHostStatus().GetStatuses() {
+		p.Override |= lb.Healths(health(h))
+	}
 	consistent := m.GetConsistentHashingLbConfig()
 	p.Hashing.ByHostname = consistent.GetUseHostnameForHashing()
 	if f := consistent.GetHashBalanceFactor(); f != nil {

@@ -10,6 +10,7 @@ import (
 	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
 	localv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/local_ratelimit/v3"
 	httprbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
+	sessionv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/stateful_session/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/outrigger-mesh/outrigger/proxy"
@@ -95,7 +96,13 @@ func (l *routeLevel) ownSetting(s scope, name string, a *anypb.Any, optional boo
 			return filterSetting{}, false
 		}
 		return filterSetting{config: rbacSetting(s, &m)}, true
-	case statefulPerRouteType, statsType:
+	case statefulPerRouteType:
+		var m sessionv3.StatefulSessionPerRoute
+		if !s.check(unpack(a, &m)) {
+			return filterSetting{}, false
+		}
+		return sessionSetting(s, &m), true
+	case statsType:
 		l.clusters.ignored("typed_per_filter_config " + name + " of routes")
 		return filterSetting{}, false
 	default:

@@ -23,7 +23,7 @@ func Rules() wire.Rules {
 			"envoy.config.listener.v3.ListenerFilter.typed_config": only(originalDstType, tlsInspectorType, httpInspectorType),
 			"envoy.config.listener.v3.Filter.typed_config":         only(append([]string{hcmType, tcpProxyType, networkRBACType}, passiveNetworkFilters...)...),
 			"envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter.typed_config": only(
-				append([]string{routerType, alpnType, peerMetadataType, httpRBACType, faultType, corsType, localRateLimitType, wasmType, luaType}, passiveHTTPFilters...)...),
+				append([]string{routerType, alpnType, peerMetadataType, httpRBACType, faultType, corsType, localRateLimitType, wasmType, luaType, sessionType}, passiveHTTPFilters...)...),
 			"envoy.config.core.v3.TransportSocket.typed_config":                           transport,
 			"envoy.config.route.v3.Route.typed_per_filter_config":                         perRoute,
 			"envoy.config.route.v3.VirtualHost.typed_per_filter_config":                   perRoute,
