@@ -271,7 +271,7 @@ func (c *call) responses() ([]byte, string) {
 		switch {
 		case probed:
 			wait = probeWait
-		case done:
+		case done && !bytes.Contains(text, []byte("HTTP/1.1 101 ")): // what follows that one takes its time
 			wait = lull
 		}
 		if err := c.conn.SetReadDeadline(time.Now().Add(wait)); err != nil {
