@@ -102,6 +102,7 @@ func TestARequestIsNotRepeatedForEver(t *testing.T) {
 	addr := script(t, taking(&seen, func(conn, request int, _ *http.Request, _ string) bool { return conn == 0 && request == 0 }))
 	g := httpRig(t, proxy.HTTPSpec{}, to(cluster(t, nil, addr)))
 	g.ask("GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+	g.rest()
 	if resp := g.ask("GET / HTTP/1.1\r\nhost: x\r\n\r\n"); resp.StatusCode != 503 || seen.Load() != 4 {
 		t.Errorf("got %d after %d requests, want 503 after four", resp.StatusCode, seen.Load())
 	}
@@ -132,6 +133,7 @@ func TestARequestIsNotRepeatedBehindAPartOfItsAnswer(t *testing.T) {
 		})
 		g := httpRig(t, proxy.HTTPSpec{}, to(cluster(t, nil, addr)))
 		g.ask("GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+		g.rest()
 		c := g.dial()
 		_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
 		_, _ = io.Copy(io.Discard, c)
@@ -170,6 +172,7 @@ func TestARequestGoesElsewhereWhenItsEndpointDies(t *testing.T) {
 		g.ask("GET / HTTP/1.1\r\nhost: x\r\n\r\n")
 		addEndpoint(t, c, script(t, answer(hello)))
 		for i := 0; ; i++ { // until the dying one is picked
+			g.rest()
 			if resp := g.ask(method + " / HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n"); resp.StatusCode != 200 {
 				t.Fatalf("%s %d: got %d", method, i, resp.StatusCode)
 			}
