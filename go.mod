@@ -34,5 +34,8 @@ require (
 
 require (
 	github.com/golang/protobuf v1.5.4 // indirect
+	github.com/miekg/dns v1.1.68 // indirect
 	go.opentelemetry.io/proto/otlp v1.11.0 // indirect
+	golang.org/x/mod v0.41.0 // indirect
+	golang.org/x/tools v0.51.0 // indirect
 )

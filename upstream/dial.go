@@ -47,7 +47,7 @@ func (c *Cluster) connect(ctx context.Context, spec *Spec, w *way, alpn []string
 
 func (m *made) make(ctx context.Context, dial DialFunc, w *way, alpn []string) error {
 	var err error
-	if m.raw, err = dial(ctx, w.source, w.endpoint.Addr(), w.keepAlive); err != nil {
+	if m.raw, err = w.dial(ctx, dial); err != nil {
 		return connectFailed(err)
 	}
 	m.conn = m.raw
@@ -61,6 +61,15 @@ func (m *made) make(ctx context.Context, dial DialFunc, w *way, alpn []string) e
 	}
 	m.conn, m.facts = tc, facts
 	return nil
+}
+
+// dial makes the socket; an endpoint without an address is a unix socket.
+func (w *way) dial(ctx context.Context, dial DialFunc) (net.Conn, error) {
+	addr := w.endpoint.Addr()
+	if path := w.endpoint.Spec().Name; !addr.IsValid() && path != "" {
+		return new(net.Dialer).DialContext(ctx, "unix", path)
+	}
+	return dial(ctx, w.source, addr, w.keepAlive)
 }
 
 // failed says why a connection could not be made: because the caller gave up, the
@@ -139,7 +148,7 @@ func (c *Cluster) Reaches(ctx context.Context, e *lb.Endpoint) bool {
 	if w == nil {
 		return false
 	}
-	conn, err := c.o.Dial(ctx, w.source, e.Addr(), w.keepAlive)
+	conn, err := w.dial(ctx, c.o.Dial)
 	if err != nil {
 		return false
 	}

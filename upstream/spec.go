@@ -26,6 +26,11 @@ const (
 	Static
 	// OriginalDst clusters make them from the address the downstream dialled.
 	OriginalDst
+	// StrictDNS clusters have an endpoint for each address of a name.
+	StrictDNS
+	// LogicalDNS clusters have one endpoint, whose new connections go to the first
+	// address of a name.
+	LogicalDNS
 )
 
 // String returns the name as in Envoy's configuration.
@@ -35,6 +40,10 @@ func (k Kind) String() string {
 		return "EDS"
 	case Static:
 		return "STATIC"
+	case StrictDNS:
+		return "STRICT_DNS"
+	case LogicalDNS:
+		return "LOGICAL_DNS"
 	default:
 		return "ORIGINAL_DST"
 	}

@@ -17,6 +17,7 @@ var edges = map[string][]string{
 	"route":         {"match", "proxy/httpmsg"},
 	"authz":         {"flow", "match", "proxy/httpmsg"},
 	"config":        {},
+	"resolve":       {},
 	"dnat":          {},
 	"dnat/apply":    {"dnat"},
 	"dnat/initcmd":  {"dnat", "dnat/apply"},
@@ -52,7 +53,7 @@ var edges = map[string][]string{
 	"xds/wire/shape": {},
 	"xds/wire/gen":   {"xds/wire/shape"},
 	"xds/compile": {
-		"authz", "flow", "lb", "match", "mtls", "outlier", "proxy", "proxy/filter", "proxy/http1", "proxy/http2", "proxy/httpmsg", "route", "telemetry/accesslog", "upstream",
+		"authz", "flow", "lb", "match", "mtls", "outlier", "proxy", "proxy/filter", "proxy/http1", "proxy/http2", "proxy/httpmsg", "resolve", "route", "telemetry/accesslog", "upstream",
 		"xds", "xds/wire",
 	},
 

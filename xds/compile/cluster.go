@@ -68,8 +68,10 @@ func clusterKind(s scope, m *clusterv3.Cluster) upstream.Kind {
 		return upstream.EDS
 	case clusterv3.Cluster_ORIGINAL_DST:
 		return upstream.OriginalDst
-	case clusterv3.Cluster_STRICT_DNS, clusterv3.Cluster_LOGICAL_DNS:
-		s.in("type").fail("%v is not supported", m.GetType())
+	case clusterv3.Cluster_STRICT_DNS:
+		return upstream.StrictDNS
+	case clusterv3.Cluster_LOGICAL_DNS:
+		return upstream.LogicalDNS
 	}
 	return upstream.Static
 }

@@ -37,6 +37,9 @@ type clusterEntry struct {
 	edsName string
 	sockets sockets
 	policy  lb.Policy
+	// names are what a DNS cluster's endpoints come from; coming are those of a
+	// configuration that waits for the first answers.
+	names, coming *names
 	// removed is set while CDS has taken a cluster away that was in use: it is
 	// built again as soon as it comes back, since it does not ask any more.
 	removed bool
@@ -70,6 +73,7 @@ func (b *clusterBook) sweep() {
 	b.mentions = 0
 	for name, e := range b.byName {
 		if e.built == nil && e.mention.Value() == nil {
+			e.adopt(nil)
 			delete(b.byName, name)
 		}
 	}
@@ -139,29 +143,46 @@ func (c *Compiler) buildCluster(e *clusterEntry, cluster *upstream.Cluster) erro
 	s := newScope()
 	fresh := maps.Clone(e.sockets)
 	spec := c.clusterSpec(s, &m, fresh)
-	edsName := endpointsName(&m)
-	var specs []lb.EndpointSpec
-	if edsName == "" {
-		specs = endpoints(s.in("load_assignment"), m.GetLoadAssignment())
-	} else {
-		eds, ok := c.store.Get(xds.TypeEndpoint, edsName)
-		if !ok {
-			if e.built != nil || e.removed {
-				c.clusters.warming[edsName] = append(c.clusters.warming[edsName], name)
-			}
-			return errNotYet
-		}
-		specs = decodeEndpoints(s, eds)
-	}
-	if err := s.err(); err != nil {
+	edsName, n := endpointsName(&m), clusterNames(s, &m)
+	specs, err := c.clusterEndpoints(s, e, &m, n)
+	switch {
+	case errors.Is(err, errNotYet):
+		return err
+	case err != nil:
 		e.failure = c.failed("cluster", name, err)
 		return e.failure
 	}
+	e.adopt(n)
 	c.clusters.feed(e.edsName, name, false)
 	c.clusters.feed(edsName, name, true)
 	e.built, e.edsName, e.sockets, e.policy, e.removed = cluster, edsName, fresh.of(spec), spec.Policy, false
 	cluster.Publish(spec, lb.NewSet(cluster.Endpoints(), specs, spec.Policy))
 	return nil
+}
+
+// clusterEndpoints finds the endpoints of a cluster: in what EDS sent, in the cluster
+// itself, or behind names.
+func (c *Compiler) clusterEndpoints(s scope, e *clusterEntry, m *clusterv3.Cluster, n *names) ([]lb.EndpointSpec, error) {
+	var specs []lb.EndpointSpec
+	switch edsName := endpointsName(m); {
+	case n != nil:
+		if err := s.err(); err != nil {
+			return nil, err
+		}
+		return c.resolved(e, m.GetName(), n)
+	case edsName == "":
+		specs = endpoints(s.in("load_assignment"), m.GetLoadAssignment())
+	default:
+		eds, ok := c.store.Get(xds.TypeEndpoint, edsName)
+		if !ok {
+			if e.built != nil || e.removed {
+				c.clusters.warming[edsName] = append(c.clusters.warming[edsName], m.GetName())
+			}
+			return nil, errNotYet
+		}
+		specs = decodeEndpoints(s, eds)
+	}
+	return specs, s.err()
 }
 
 // of keeps the clients that a spec uses.
@@ -209,11 +230,9 @@ func (c *Compiler) checkCluster(name string, body []byte) error {
 	if err := proto.Unmarshal(body, &m); err != nil {
 		return fmt.Errorf("decode: %w", err)
 	}
-	if t := m.GetType(); t == clusterv3.Cluster_STRICT_DNS || t == clusterv3.Cluster_LOGICAL_DNS {
-		return nil // never built, see clusterKind: its other fields do not matter
-	}
 	s := newScope()
 	c.clusterSpec(s, &m, make(sockets))
+	clusterNames(s, &m)
 	return s.err()
 }
 
@@ -249,6 +268,7 @@ func (c *Compiler) clustersChanged(changed, removed []string) {
 			continue
 		}
 		c.clusters.feed(e.edsName, name, false)
+		e.adopt(nil)
 		e.built.Remove()
 		e.built, e.edsName, e.sockets, e.removed = nil, "", make(sockets), true
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/outrigger-mesh/outrigger/mtls"
 	"github.com/outrigger-mesh/outrigger/proxy"
 	"github.com/outrigger-mesh/outrigger/proxy/filter"
+	"github.com/outrigger-mesh/outrigger/resolve"
 	"github.com/outrigger-mesh/outrigger/telemetry/accesslog"
 	"github.com/outrigger-mesh/outrigger/upstream"
 	"github.com/outrigger-mesh/outrigger/xds"
@@ -30,6 +31,9 @@ type Options struct {
 	// Cluster is given to each cluster; its Fill is set by the compiler.
 	Cluster upstream.Options
 	Outputs *accesslog.Outputs
+	// Resolver finds the endpoints of DNS clusters; nil is the system's. The compiler
+	// closes it.
+	Resolver *resolve.Resolver
 	// HTTPFlows and TCPFlows make the observers of every flow of an HTTP manager or
 	// a TCP proxy; nil means none.
 	HTTPFlows func(statPrefix string, d flow.Direction) flow.Observer
@@ -51,6 +55,7 @@ type Compiler struct {
 	secrets    *mtls.Secrets
 	sockets    *proxy.Listeners
 	clusterOpt upstream.Options
+	resolver   *resolve.Resolver
 	outputs    *accesslog.Outputs
 	httpFlows  func(string, flow.Direction) flow.Observer
 	tcpFlows   func(string) flow.Observer
@@ -83,7 +88,7 @@ type Compiler struct {
 // New makes a compiler that knows nothing yet.
 func New(o Options) *Compiler {
 	c := &Compiler{
-		store: o.Store, secrets: o.Secrets, sockets: o.Listeners, clusterOpt: o.Cluster, outputs: o.Outputs,
+		store: o.Store, secrets: o.Secrets, sockets: o.Listeners, clusterOpt: o.Cluster, resolver: o.Resolver, outputs: o.Outputs,
 		httpFlows: o.HTTPFlows, tcpFlows: o.TCPFlows, chainDrain: o.ChainDrain, locality: o.Locality, log: o.Logger,
 		mirrors:   proxy.NewMirrors(o.Address, o.Logger),
 		walker:    wire.NewWalker(o.Checker),
@@ -95,6 +100,9 @@ func New(o Options) *Compiler {
 		arrived:    make(chan struct{}),
 	}
 	c.clusterOpt.Fill = c.fillCluster
+	if c.resolver == nil {
+		c.resolver = resolve.New(resolve.Options{})
+	}
 	return c
 }
 
@@ -176,6 +184,7 @@ func (c *Compiler) Close(ctx context.Context) {
 		wg.Go(func() { cluster.Close(ctx) })
 	}
 	wg.Wait()
+	c.resolver.Close()
 }
 
 // Clusters lists the clusters that are in use.

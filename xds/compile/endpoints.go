@@ -10,19 +10,30 @@ import (
 	"github.com/outrigger-mesh/outrigger/lb"
 )
 
-// endpoints compiles a load assignment.
+// endpoints compiles a load assignment of addresses.
 func endpoints(s scope, cla *endpointv3.ClusterLoadAssignment) []lb.EndpointSpec {
 	var out []lb.EndpointSpec
+	eachEndpoint(s, cla, func(s scope, address *corev3.Address, spec lb.EndpointSpec) {
+		if pipe := address.GetPipe(); pipe != nil {
+			spec.Name = pipe.GetPath()
+			out = append(out, spec)
+			return
+		}
+		var ok bool
+		if spec.Addr, ok = socketAddress(s, address); ok {
+			out = append(out, spec)
+		}
+	})
+	return out
+}
+
+// eachEndpoint gives each endpoint of a load assignment, with all but its address.
+func eachEndpoint(s scope, cla *endpointv3.ClusterLoadAssignment, do func(scope, *corev3.Address, lb.EndpointSpec)) {
 	for i, group := range cla.GetEndpoints() {
 		gs := s.at("endpoints", i)
 		for j, e := range group.GetLbEndpoints() {
-			es := gs.at("lb_endpoints", j)
-			addr, ok := socketAddress(es.in("endpoint.address"), e.GetEndpoint().GetAddress())
-			if !ok {
-				continue
-			}
-			out = append(out, lb.EndpointSpec{
-				Addr: addr, Hostname: e.GetEndpoint().GetHostname(),
+			do(gs.at("lb_endpoints", j).in("endpoint.address"), e.GetEndpoint().GetAddress(), lb.EndpointSpec{
+				Hostname: e.GetEndpoint().GetHostname(),
 				Weight:   number(e.GetLoadBalancingWeight(), 1),
 				Health:   health(e.GetHealthStatus()),
 				Priority: group.GetPriority(),
@@ -33,7 +44,6 @@ func endpoints(s scope, cla *endpointv3.ClusterLoadAssignment) []lb.EndpointSpec
 			})
 		}
 	}
-	return out
 }
 
 func health(h corev3.HealthStatus) lb.Health {

@@ -20,7 +20,9 @@ func TestClusterRecoversFromEndpointsThatCannotBeUsed(t *testing.T) {
 	fed.CircuitBreakers = &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{{MaxRequests: wrapperspb.UInt32(7)}}}
 	useless := assignment("elsewhere", "10.0.0.2")
 	useless.GetEndpoints()[0].GetLbEndpoints()[0].GetEndpoint().Address = &corev3.Address{
-		Address: &corev3.Address_Pipe{Pipe: &corev3.Pipe{Path: "/run/socket"}},
+		Address: &corev3.Address_EnvoyInternalAddress{EnvoyInternalAddress: &corev3.EnvoyInternalAddress{
+			AddressNameSpecifier: &corev3.EnvoyInternalAddress_ServerListenerName{ServerListenerName: "x"},
+		}},
 	}
 	for name, before := range map[string]*clusterv3.Cluster{"at its first use": nil, "at a change": edsCluster("a")} {
 		t.Run(name, func(t *testing.T) {

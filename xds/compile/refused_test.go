@@ -376,8 +376,16 @@ func refusedClusters() []spoiled {
 		}
 	}
 	return []spoiled{
-		{of: name + "type", want: "type: STRICT_DNS is not supported", cluster: dns(clusterv3.Cluster_STRICT_DNS)},
-		{of: name + "type", want: "type: LOGICAL_DNS is not supported", cluster: dns(clusterv3.Cluster_LOGICAL_DNS)},
+		{of: name + "type", want: "load_assignment: a LOGICAL_DNS cluster has one endpoint, not 2", cluster: func(t *testing.T, m *clusterv3.Cluster) {
+			t.Helper()
+			dns(clusterv3.Cluster_LOGICAL_DNS)(t, m)
+			m.LoadAssignment = assignment("a", "10.0.0.1", "10.0.0.2")
+		}},
+		{of: "envoy.config.core.v3.SocketAddress.resolver_name", want: "resolver_name is not supported", cluster: func(t *testing.T, m *clusterv3.Cluster) {
+			t.Helper()
+			dns(clusterv3.Cluster_STRICT_DNS)(t, m)
+			m.LoadAssignment.Endpoints[0].LbEndpoints[0].GetEndpoint().Address.GetSocketAddress().ResolverName = "x"
+		}},
 		{of: name + "cluster_type", want: "cluster_type", cluster: func(t *testing.T, m *clusterv3.Cluster) {
 			t.Helper()
 			m.EdsClusterConfig = nil

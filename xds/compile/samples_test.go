@@ -16,6 +16,7 @@ import (
 
 	"github.com/outrigger-mesh/outrigger/mtls"
 	"github.com/outrigger-mesh/outrigger/proxy"
+	"github.com/outrigger-mesh/outrigger/resolve"
 	"github.com/outrigger-mesh/outrigger/telemetry/accesslog"
 	"github.com/outrigger-mesh/outrigger/xds"
 	"github.com/outrigger-mesh/outrigger/xds/compile"
@@ -29,6 +30,7 @@ type rig struct {
 	compiler  *compile.Compiler
 	listeners *proxy.Listeners
 	logged    *strings.Builder
+	hosts     string // the file that names are looked up in
 }
 
 func newRig(t testing.TB) *rig {
@@ -46,13 +48,20 @@ func newRig(t testing.TB) *rig {
 	log := slog.New(slog.NewTextHandler(logged, nil))
 	listeners := proxy.NewListeners(proxy.Options{Listen: noSockets})
 	t.Cleanup(listeners.Close)
+	hosts := filepath.Join(t.TempDir(), "hosts")
 	r := &rig{
-		t: t, store: store, listeners: listeners, logged: logged,
+		t: t, store: store, listeners: listeners, logged: logged, hosts: hosts,
 		compiler: compile.New(compile.Options{
 			Store: store, Checker: checker, Secrets: mtls.NewSecrets(log), Listeners: listeners, Logger: log,
-			Outputs: accesslog.NewOutputs(accesslog.OutputsConfig{Logger: log}),
+			Outputs:  accesslog.NewOutputs(accesslog.OutputsConfig{Logger: log}),
+			Resolver: resolve.New(resolve.Options{Hosts: hosts, Conf: "/nonexistent", Port: "1"}),
 		}),
 	}
+	t.Cleanup(func() {
+		ended, end := context.WithCancel(context.Background())
+		end() // what is under way is not waited for
+		r.compiler.Close(ended)
+	})
 	store.Judge(r.compiler.Check)
 	return r
 }
