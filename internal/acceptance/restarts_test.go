@@ -30,9 +30,13 @@ type ledger struct {
 // a good server it finishes what it has.
 func (g *ledger) serve(t *testing.T, pod *testmesh.Pod) (stop func()) {
 	t.Helper()
-	l, err := pod.Listen(t.Context(), "tcp", "0.0.0.0:8080")
-	if err != nil {
-		t.Fatal(err)
+	var listeners []net.Listener
+	for _, port := range []string{"8080", "8082"} { // of HTTP, and of HTTP/2
+		l, err := pod.Listen(t.Context(), "tcp", "0.0.0.0:"+port)
+		if err != nil {
+			t.Fatal(err)
+		}
+		listeners = append(listeners, l)
 	}
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
@@ -62,17 +66,16 @@ func (g *ledger) serve(t *testing.T, pod *testmesh.Pod) (stop func()) {
 		}
 		_, _ = io.WriteString(w, pod.Name())
 	})
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = s.Serve(l) // until it is shut down
-	}()
+	var serving sync.WaitGroup
+	for _, l := range listeners {
+		serving.Go(func() { _ = s.Serve(l) }) // until it is shut down
+	}
 	stop = sync.OnceFunc(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		_ = s.Shutdown(ctx)
 		_ = s.Close()
-		<-done
+		serving.Wait()
 	})
 	t.Cleanup(stop)
 	return stop
