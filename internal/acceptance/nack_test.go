@@ -54,9 +54,9 @@ spec:
       value:
         name: acme.unknown
         typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua
-          inline_code: "function envoy_on_request(h) h:respond({[':status']='403'}, 'no') end"
-`, "acme.unknown|lua"},
+          "@type": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz
+          grpc_service: { envoy_grpc: { cluster_name: gate } }
+`, "acme.unknown|ext_authz"},
 		"EnvoyFilter, network": {`apiVersion: networking.istio.io/v1alpha3
 kind: EnvoyFilter
 metadata: { name: policy, namespace: town }
